@@ -1,0 +1,48 @@
+"""Large-scale video classification with convolutional networks (Karpathy et al., CVPR 2014) in TensorFlow and Keras.
+
+`import deepvideo_tf as dv` is instant: TensorFlow and Keras are imported by the first name that needs them (PEP 562).
+"""
+
+import importlib
+
+from deepvideo_tf import errors
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ClipSpec": "deepvideo_tf.config",
+    "ShardSpec": "deepvideo_tf.config",
+    "TrainConfig": "deepvideo_tf.config",
+    "single_frame": "deepvideo_tf.models.fusion",
+    "early_fusion": "deepvideo_tf.models.fusion",
+    "late_fusion": "deepvideo_tf.models.fusion",
+    "slow_fusion": "deepvideo_tf.models.fusion",
+    "multires": "deepvideo_tf.models.multires",
+    "build_model": "deepvideo_tf.models.registry",
+    "read_folder": "deepvideo_tf.data.annotations",
+    "read_list": "deepvideo_tf.data.annotations",
+    "build_shards": "deepvideo_tf.data.shards",
+    "make_dataset": "deepvideo_tf.data.dataset",
+    "make_synthetic": "deepvideo_tf.data.synthetic",
+    "HitAtK": "deepvideo_tf.training.metrics",
+    "train": "deepvideo_tf.training.fit",
+    "evaluate": "deepvideo_tf.evaluation",
+    "load_predictor": "deepvideo_tf.prediction",
+    "predict_video": "deepvideo_tf.prediction",
+    "export_saved_model": "deepvideo_tf.exporting",
+    "export_tflite": "deepvideo_tf.exporting",
+}
+
+__all__ = ["__version__", "errors", *_HOMES]
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'deepvideo_tf' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted(__all__)

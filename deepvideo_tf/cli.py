@@ -1,0 +1,106 @@
+"""What all programs share: how one is started, how it fails in one line, and how it shows that it works.
+
+This is the programs' side of the house: the only module of the package that knows absl and prints. No library module
+imports it.
+"""
+
+import logging
+import os
+import re
+import signal
+import sys
+import tempfile
+
+from absl import app, flags
+from absl import logging as absl_logging
+
+from deepvideo_tf.errors import DeepVideoError
+
+FAILED = 1
+WRONG_USAGE = 2
+INTERRUPTED = 130
+
+
+def run(main, *, positional=None):
+    """Runs a program: parses its flags, calls `main`, and turns what a user can cure into one line and a status.
+
+    Args:
+        main: called with no arguments, or with the list of positional arguments if `positional` is given.
+        positional: what the positional arguments are, for the help (`VIDEO...`); None where there are none.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    library_logger().addHandler(logging.StreamHandler())
+    absl_logging.set_verbosity(absl_logging.ERROR)  # TensorFlow's notes on its own workings are not the user's
+    program = os.path.basename(sys.argv[0])
+    try:
+        app.run(
+            lambda arguments: main(arguments[1:]) if positional else main(),
+            flags_parser=lambda argv: _parse(argv, program, sys.modules[main.__module__], positional),
+        )
+    except DeepVideoError as error:
+        _fail(program, str(error), FAILED)
+    except KeyboardInterrupt:
+        _fail(program, "interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output (head, say) has gone.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def _parse(argv, program, module, positional):
+    if any(argument in ("--help", "-help", "-h", "--helpfull", "--helpshort") for argument in argv[1:]):
+        _print_help(program, module, positional)
+        sys.exit(0)
+    try:
+        arguments = flags.FLAGS(argv)
+    except flags.Error as error:
+        required = re.findall(r"Flag (--\w+) must have a value other than None", str(error))
+        message = f"{', '.join(required)} must be given" if required else str(error).rstrip(".")
+        _fail(program, f"{message}. See {program} --help", WRONG_USAGE)
+    if positional is None and len(arguments) > 1:
+        _fail(program, f"unexpected argument {arguments[1]!r}: this program takes flags only", WRONG_USAGE)
+    if positional is not None and len(arguments) == 1:
+        _fail(program, f"expected {positional}, found nothing", WRONG_USAGE)
+    return arguments
+
+
+def _print_help(program, module, positional):
+    # absl files the flags of a script that is run directly under the script's path.
+    name = sys.argv[0] if module.__name__ == "__main__" else module.__name__
+    print(f"usage: {program} [flags]{' ' + positional if positional else ''}\n\n{module.__doc__.strip()}\n")
+    print("flags:" + flags.FLAGS.module_help(name).partition(":")[2])
+
+
+def _fail(program, message, status):
+    line = " ".join(message.split())
+    print(f"{program}: error: {line}", file=sys.stderr)
+    sys.exit(status)
+
+
+def import_tensorflow():
+    """Imports TensorFlow without the lines that its libraries print before their logging is set up."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with tempfile.TemporaryFile() as noise, os.fdopen(os.dup(2), "wb") as stderr:
+        os.dup2(noise.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            noise.seek(0)
+            stderr.write(noise.read())
+            raise
+        finally:
+            os.dup2(stderr.fileno(), 2)
+
+
+def library_logger():
+    """The logger of all library modules."""
+    return logging.getLogger("deepvideo_tf")
+
+
+def is_terminal():
+    """Whether a person is watching, so that progress may be drawn as a bar."""
+    return sys.stderr.isatty()

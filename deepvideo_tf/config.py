@@ -1,0 +1,245 @@
+"""What a clip is, what shards hold and what a run is: frozen dataclasses, validated, to and from JSON.
+
+This module imports neither TensorFlow nor Keras, so that programs answer `--help` and wrong flags at once.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field, replace
+
+from deepvideo_tf.errors import ConfigError
+
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("constant", "cosine")
+DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def _check_int(name, value, least, most=None):
+    is_int = isinstance(value, int) and not isinstance(value, bool)
+    if not is_int or value < least or (most is not None and value > most):
+        range_text = f"{least} or more" if most is None else f"from {least} to {most}"
+        raise ConfigError(f"{name} must be a whole number, {range_text}. Received: {value!r}")
+
+
+def _check_number(name, value, above=None, least=None, below=None):
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    bounds = [f"above {above}"] * (above is not None) + [f"at least {least}"] * (least is not None)
+    bounds += [f"below {below}"] * (below is not None)
+    inside = (
+        is_number
+        and (above is None or value > above)
+        and (least is None or value >= least)
+        and value < (float("inf") if below is None else below)
+    )
+    if not inside:
+        raise ConfigError(f"{name} must be a number {' and '.join(bounds)}. Received: {value!r}")
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        raise ConfigError(f"{name} must be one of {', '.join(choices)}. Received: {value!r}")
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """What a model sees of a stored clip.
+
+    Args:
+        num_frames: frames of the model's clip.
+        frame_stride: stored frames from one frame of the model's clip to the next; 15 for late fusion (section 3.1).
+        crop_size_px: height and width of the square cut out of the stored frame; 170, or 178 for the two-stream nets
+            (section 3.3).
+        flip: whether a mirror image keeps its label: training then mirrors half of the clips and evaluation half of the
+            views. Off where left and right are what tells the classes apart.
+
+    Raises:
+        ConfigError: a field is outside its range.
+    """
+
+    num_frames: int = 1
+    frame_stride: int = 1
+    crop_size_px: int = 170
+    flip: bool = True
+
+    def __post_init__(self):
+        _check_int("num_frames", self.num_frames, 1)
+        _check_int("frame_stride", self.frame_stride, 1)
+        _check_int("crop_size_px", self.crop_size_px, 11)
+        if not isinstance(self.flip, bool):
+            raise ConfigError(f"flip must be true or false. Received: {self.flip!r}")
+
+    @property
+    def span(self):
+        """Stored frames from the first to the last frame of the model's clip, both counted."""
+        return (self.num_frames - 1) * self.frame_stride + 1
+
+
+@dataclass(frozen=True)
+class ShardSpec:
+    """What the clips in the shards are.
+
+    Args:
+        clips_per_video: clips taken from each video at most, evenly spaced; 20 in the paper's test protocol
+            (section 4.1), up to 100 in its training set.
+        clip_frames: stored frames of a clip, 16 or more, so that late fusion's two frames 15 apart fit. At 25 frames a
+            second 16 frames last 0.64 s; the paper's clips last half a second.
+        frame_rate_fps: frames a second of the stored clips. Frames are chosen by time, so videos of any rate
+            move at the same speed in the shards. Differs from the paper, which is silent on it.
+        frame_size_px: height and width of the stored frames; 200 in the paper (section 3.3).
+        jpeg_quality: 1 to 100.
+
+    Raises:
+        ConfigError: a field is outside its range.
+    """
+
+    clips_per_video: int = 20
+    clip_frames: int = 16
+    frame_rate_fps: float = 25.0
+    frame_size_px: int = 200
+    jpeg_quality: int = 90
+
+    def __post_init__(self):
+        _check_int("clips_per_video", self.clips_per_video, 1, 10_000)
+        _check_int("clip_frames", self.clip_frames, 16, 1_000)
+        _check_number("frame_rate_fps", self.frame_rate_fps, above=0, below=1_000)
+        object.__setattr__(self, "frame_rate_fps", float(self.frame_rate_fps))  # 25 and 25.0 are one setting
+        _check_int("frame_size_px", self.frame_size_px, 16, 2_000)
+        _check_int("jpeg_quality", self.jpeg_quality, 1, 100)
+
+
+# What each way of fusing time sees in the paper (section 3.1).
+FUSION_CLIPS = {
+    "single_frame": ClipSpec(num_frames=1),
+    "early_fusion": ClipSpec(num_frames=10),
+    "late_fusion": ClipSpec(num_frames=2, frame_stride=15),
+    "slow_fusion": ClipSpec(num_frames=10),
+}
+FUSIONS = tuple(FUSION_CLIPS)
+
+# Every model and the clip it sees in the paper; the two-stream nets take 178 pixels (section 3.2).
+MODEL_CLIPS = FUSION_CLIPS | {
+    "multires" if fusion == "single_frame" else f"multires_{fusion}": replace(clip, crop_size_px=178)
+    for fusion, clip in FUSION_CLIPS.items()
+}
+MODEL_NAMES = tuple(MODEL_CLIPS)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What a run is. The defaults are the paper's (section 3.3), except where a line says so.
+
+    Args:
+        model: one of `MODEL_NAMES`.
+        clip: what the model sees; None for the model's clip in the paper.
+        width: scale of all filters and hidden units; 1 is the paper's.
+        dropout: rate after each hidden dense layer.
+        lrn_beta: exponent of the local response normalisation.
+        optimizer: `sgd` (with momentum 0.9) or `adamw`.
+        learning_rate: above 0; 1e-3 in the paper.
+        schedule: `constant`, or `cosine` from the learning rate down to 0 over the run. Differs from the paper, which
+            lowers the rate when the validation error stops improving.
+        weight_decay: 0 or more, decoupled from the gradient as Keras has it; 5e-4 in the paper.
+        global_batch_size: clips a step; 32 in the paper.
+        num_epochs: times that training sees one clip out of each stored clip. Differs from the paper, which trained for
+            a month.
+        dtype_policy: Keras's mixed-precision policy. `mixed_bfloat16` is faster on processors that have bfloat16.
+        seed: of the initial weights, the order of the clips, the augmentation and the dropout.
+
+    Raises:
+        ConfigError: a field is outside its range.
+    """
+
+    model: str = "multires"
+    clip: ClipSpec | None = None
+    width: float = 1.0
+    dropout: float = 0.5
+    lrn_beta: float = 0.5
+    optimizer: str = "sgd"
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    weight_decay: float = 5e-4
+    global_batch_size: int = 32
+    num_epochs: int = 10
+    dtype_policy: str = "float32"
+    seed: int = 0
+
+    def __post_init__(self):
+        _check_choice("model", self.model, MODEL_NAMES)
+        if self.clip is None:
+            object.__setattr__(self, "clip", MODEL_CLIPS[self.model])
+        _check_number("width", self.width, above=0, below=8)
+        _check_number("dropout", self.dropout, least=0, below=1)
+        _check_number("lrn_beta", self.lrn_beta, above=0, below=8)
+        _check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        _check_number("learning_rate", self.learning_rate, above=0)
+        _check_choice("schedule", self.schedule, SCHEDULES)
+        _check_number("weight_decay", self.weight_decay, least=0)
+        _check_int("global_batch_size", self.global_batch_size, 1)
+        _check_int("num_epochs", self.num_epochs, 1)
+        _check_choice("dtype_policy", self.dtype_policy, DTYPE_POLICIES)
+        _check_int("seed", self.seed, 0, 2**31 - 1)
+
+    def model_arguments(self):
+        """The arguments of `build_model` besides the name and the number of classes."""
+        return {
+            "num_frames": self.clip.num_frames,
+            "crop_size_px": self.clip.crop_size_px,
+            "width": self.width,
+            "dropout": self.dropout,
+            "lrn_beta": self.lrn_beta,
+        }
+
+
+CARD_NAME = "model.json"  # the model card's name inside an exported model
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What one must know to use a trained model: it travels inside checkpoints, SavedModels and TFLite files.
+
+    Args:
+        model: name of the model.
+        classes: class names in the order of the model's outputs.
+        clip: what the model sees of a stored clip.
+        shards: how the clips were made from videos; prediction makes them the same way.
+    """
+
+    model: str
+    classes: tuple[str, ...]
+    clip: ClipSpec
+    shards: ShardSpec = field(default_factory=ShardSpec)
+
+
+def to_json(config):
+    """A configuration as plain data for `json.dump`."""
+    return dataclasses.asdict(config)
+
+
+def from_json(kind, data, source):
+    """A configuration from what `to_json` made.
+
+    Args:
+        kind: `ClipSpec`, `ShardSpec`, `TrainConfig` or `ModelCard`.
+        data: plain data, as `json.load` gives it.
+        source: the file it came from, for messages.
+
+    Returns:
+        A `kind`.
+
+    Raises:
+        ConfigError: `data` is not such a configuration.
+    """
+    names = {item.name for item in dataclasses.fields(kind)}
+    if not isinstance(data, dict) or not set(data) <= names:
+        came = sorted(set(data) - names) if isinstance(data, dict) else type(data).__name__
+        raise ConfigError(f"{source}: expected a {kind.__name__} with {', '.join(sorted(names))}. Received: {came}")
+    nested = {"clip": ClipSpec, "shards": ShardSpec}
+    values = {
+        name: from_json(nested[name], value, source) if name in nested and value is not None else value
+        for name, value in data.items()
+    }
+    if "classes" in values:
+        values["classes"] = tuple(values["classes"])
+    try:
+        return kind(**values)
+    except (TypeError, ConfigError) as error:
+        raise ConfigError(f"{source}: {error}") from None

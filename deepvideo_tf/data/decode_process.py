@@ -1,0 +1,163 @@
+"""The decoder in a process of its own, so that a file that hangs or crashes FFmpeg costs a process and not the job.
+
+Parent and child speak over pipes: a request is a line of JSON; an answer is a line of JSON, followed by the bytes of the
+frames. Nothing is pickled: what comes back from a process that has read an untrusted file is only ever taken as data.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+
+import numpy as np
+
+from deepvideo_tf.config import ShardSpec, from_json, to_json
+from deepvideo_tf.data.decode import DecodedClip, decode_clips
+from deepvideo_tf.errors import BadVideoError, ConfigError
+
+DEFAULT_TIMEOUT_S = 60.0
+# -P keeps a file in the current folder (av.py, say) from being imported in place of a package.
+COMMAND = (sys.executable, "-P", "-m", "deepvideo_tf.data.decode_process")
+
+
+class DecoderProcess:
+    """A decoder process: started by the first video, killed and started again when one takes too long.
+
+    Use it as a context manager; one thread may use it at a time.
+
+    Args:
+        timeout_s: seconds that one video may take, above 0.
+
+    Raises:
+        ConfigError: `timeout_s` is not above 0.
+    """
+
+    def __init__(self, timeout_s=DEFAULT_TIMEOUT_S):
+        if not timeout_s > 0:
+            raise ConfigError(f"decode_timeout_s must be above 0. Received: {timeout_s!r}")
+        self.timeout_s = timeout_s
+        self._process = None
+        self._stderr = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Ends the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._stderr.close()
+            self._process = None
+
+    def decode(self, path, spec: ShardSpec, *, encode=True):
+        """Decodes the clips of one video, as `deepvideo_tf.data.decode.decode_clips` does.
+
+        Args:
+            path: the video file.
+            spec: which clips, and how large and fast.
+            encode: True for frames as JPEG files, False for uint8 arrays `[height, width, 3]`.
+
+        Returns:
+            List of `DecodedClip`.
+
+        Raises:
+            BadVideoError: also when the file takes more than `timeout_s`, or kills the decoder.
+        """
+        if self._process is None:
+            self._stderr = tempfile.TemporaryFile()
+            self._process = subprocess.Popen(
+                COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr
+            )
+        timed_out = threading.Event()
+        timer = threading.Timer(self.timeout_s, self._kill, [timed_out])
+        timer.start()
+        try:
+            return self._ask(str(path), spec, encode)
+        except (EOFError, BrokenPipeError):
+            reason = self._reason_of_death(timed_out.is_set())
+            self.close()
+            raise BadVideoError(str(path), reason) from None
+        except BaseException as error:
+            if not isinstance(error, BadVideoError):
+                self.close()  # an answer may be half read
+            raise
+        finally:
+            timer.cancel()
+
+    def _kill(self, timed_out):
+        timed_out.set()
+        self._process.kill()
+
+    def _reason_of_death(self, timed_out):
+        if timed_out:
+            return f"decoding took longer than {self.timeout_s:g} s"
+        status = self._process.wait()
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return f"the decoder ended with status {status}" + (f": {lines[-1]:.200}" if lines else "")
+
+    def _ask(self, path, spec, encode):
+        request = json.dumps({"path": path, "spec": to_json(spec), "encode": encode})
+        self._process.stdin.write(request.encode() + b"\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError
+        answer = json.loads(line)
+        if "bad" in answer:
+            raise BadVideoError(path, answer["bad"])
+        size_px = spec.frame_size_px
+        clips = []
+        for clip in answer["clips"]:
+            frames = [self._read(size) for size in clip["sizes"]]
+            if not encode:
+                frames = [np.frombuffer(frame, np.uint8).reshape(size_px, size_px, 3) for frame in frames]
+            clips.append(DecodedClip(clip["start_s"], frames))
+        return clips
+
+    def _read(self, size):
+        data = self._process.stdout.read(size)
+        if len(data) < size:
+            raise EOFError
+        return data
+
+
+def _answer(request):
+    """The header and the frames for one request."""
+    path, encode = request["path"], request["encode"]
+    try:
+        clips = decode_clips(path, from_json(ShardSpec, request["spec"], "request"), encode=encode)
+    except BadVideoError as error:
+        return {"bad": error.reason}, []
+    except MemoryError:
+        return {"bad": "decoding takes more memory than there is"}, []
+    frames = [frame if encode else frame.tobytes() for clip in clips for frame in clip.frames]
+    sizes = iter(len(frame) for frame in frames)
+    header = [{"start_s": clip.start_s, "sizes": [next(sizes) for _ in clip.frames]} for clip in clips]
+    return {"clips": header}, frames
+
+
+def _serve(requests, answers):
+    """Answers requests until the parent closes the pipe."""
+    for line in requests:
+        header, frames = _answer(json.loads(line))
+        answers.write(json.dumps(header).encode() + b"\n")
+        answers.writelines(frames)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    try:
+        _serve(sys.stdin.buffer, sys.stdout.buffer)
+    except BrokenPipeError:
+        # The parent is gone; closing standard output would raise again.
+        sys.stderr.close()
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGPIPE)

@@ -1,0 +1,373 @@
+"""Building TFRecord shards of clips from labelled videos, and the manifest beside them.
+
+The unit of work is one shard: `make_shard` decodes its videos, writes a temporary file and renames it when it is whole. It
+knows of no engine. Everything stays in a hidden folder until the build has succeeded; then the shards take their final
+names and the manifest is written last, so that a directory without a manifest is an unfinished build.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+
+from deepvideo_tf.config import ShardSpec, from_json, to_json
+from deepvideo_tf.data.annotations import Annotations, LabelledVideo
+from deepvideo_tf.data.decode_process import DEFAULT_TIMEOUT_S, DecoderProcess
+from deepvideo_tf.errors import BadVideoError, ConfigError, ShardError
+
+logger = logging.getLogger(__name__)
+
+MANIFEST_VERSION = 1
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Everything that `make_shard` needs to make one shard, as plain data.
+
+    Args:
+        path: where the shard is written.
+        video_root: the folder that video ids start from.
+        videos: the videos of this shard, in order.
+        spec: what the clips are.
+        timeout_s: seconds that one video may take.
+    """
+
+    path: str
+    video_root: str
+    videos: tuple[LabelledVideo, ...]
+    spec: ShardSpec
+    timeout_s: float = DEFAULT_TIMEOUT_S
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What stands in `<split>-manifest.json`: what the shards are and what they hold.
+
+    Args:
+        split: `train`, `validation` or `test`.
+        classes: class names; a label is an index into them.
+        spec: what the clips are.
+        fingerprint: SHA-256 over the configuration and the list of videos, with their sizes.
+        listed: number of videos that the annotations list.
+        used: number of videos in the shards; `listed` is `used` and the skipped ones together.
+        skipped: dicts of `video_id` and `reason`.
+        shards: dicts of `name`, `records`, `bytes`, `sha256`, `videos`.
+    """
+
+    split: str
+    classes: tuple[str, ...]
+    spec: ShardSpec
+    fingerprint: str
+    listed: int
+    used: int
+    skipped: tuple[dict, ...]
+    shards: tuple[dict, ...]
+
+    @property
+    def records(self):
+        """Number of clips in all shards."""
+        return sum(shard["records"] for shard in self.shards)
+
+
+def manifest_path(shards_dir, split):
+    """Where the manifest of a split stands."""
+    return Path(shards_dir) / f"{split}-manifest.json"
+
+
+def read_manifest(shards_dir, split):
+    """Reads the manifest of a finished build.
+
+    Args:
+        shards_dir: the folder of shards.
+        split: `train`, `validation` or `test`.
+
+    Returns:
+        `Manifest`.
+
+    Raises:
+        ShardError: there is no finished build of this split, or its manifest or one of its shards is damaged.
+    """
+    path = manifest_path(shards_dir, split)
+    if not path.exists():
+        if not Path(shards_dir).is_dir():
+            raise ShardError(f"{shards_dir}: expected a folder of shards, found none")
+        if _build_dir(shards_dir, split).exists():
+            raise ShardError(f"{shards_dir}: the build of its {split} shards is unfinished; run it again to resume")
+        found = sorted(file.name.removesuffix("-manifest.json") for file in Path(shards_dir).glob("*-manifest.json"))
+        raise ShardError(f"{shards_dir}: expected shards of the split {split!r}, found {', '.join(found) or 'none'}")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["version"] != MANIFEST_VERSION:
+            raise ShardError(f"{path}: expected version {MANIFEST_VERSION}, found {data['version']}")
+        manifest = Manifest(
+            split=data["split"],
+            classes=tuple(data["classes"]),
+            spec=from_json(ShardSpec, data["spec"], path),
+            fingerprint=data["fingerprint"],
+            listed=data["listed"],
+            used=data["used"],
+            skipped=tuple(data["skipped"]),
+            shards=tuple(data["shards"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ShardError(f"{path}: not a manifest of shards: {type(error).__name__}: {error}") from None
+    for shard in manifest.shards:
+        file = path.parent / shard["name"]
+        size = file.stat().st_size if file.exists() else None
+        if size != shard["bytes"]:
+            came = "no such file" if size is None else f"{size} bytes"
+            raise ShardError(f"{file}: expected {shard['bytes']} bytes, as its manifest says, found {came}")
+    return manifest
+
+
+def make_shard(task: ShardTask, *, on_video=None):
+    """Makes one whole shard: decodes its videos, writes them under a temporary name, and renames the file.
+
+    Args:
+        task: what to make.
+        on_video: called with no arguments after each video, for a progress bar.
+
+    Returns:
+        Dict of `records`, `bytes`, `sha256`, `videos` and `skipped` (a list of dicts of `video_id` and `reason`).
+    """
+    import tensorflow as tf
+
+    from deepvideo_tf.data.records import clip_to_record
+
+    temporary = Path(f"{task.path}.tmp")
+    records, skipped = 0, []
+    with DecoderProcess(task.timeout_s) as decoder, tf.io.TFRecordWriter(str(temporary)) as writer:
+        for video in task.videos:
+            try:
+                clips = decoder.decode(os.path.join(task.video_root, video.video_id), task.spec)
+            except BadVideoError as error:
+                skipped.append({"video_id": video.video_id, "reason": error.reason})
+                logger.warning("skipped %s: %s", video.video_id, error.reason)
+                clips = []
+            for index, clip in enumerate(clips):
+                writer.write(clip_to_record(video.video_id, video.labels, index, clip, task.spec.frame_rate_fps))
+            records += len(clips)
+            if on_video is not None:
+                on_video()
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size = os.fstat(file.fileno()).st_size
+    os.replace(temporary, task.path)
+    return {
+        "records": records,
+        "bytes": size,
+        "sha256": sha256,
+        "videos": len(task.videos) - len(skipped),
+        "skipped": skipped,
+    }
+
+
+def build_shards(
+    annotations: Annotations,
+    shards_dir,
+    *,
+    split="train",
+    spec: ShardSpec | None = None,
+    num_shards=16,
+    num_workers=None,
+    max_bad_fraction=0.1,
+    decode_timeout_s=DEFAULT_TIMEOUT_S,
+    on_video=None,
+):
+    """Builds the shards of one split, or takes up a build that was interrupted; a finished one is left as it is.
+
+    A video that cannot be decoded is skipped and listed with its reason. The bytes of the shards depend neither on the
+    number of workers nor on interruptions.
+
+    Args:
+        annotations: the videos, from `read_folder` or `read_list`.
+        shards_dir: the folder to write to; made if it is not there.
+        split: `train`, `validation` or `test`.
+        spec: what the clips are; None for the defaults.
+        num_shards: number of files, at most one a video.
+        num_workers: videos decoded at once; None for the number of processors.
+        max_bad_fraction: the part of the videos that may be bad, at least 0 and below 1; above it the build fails.
+        decode_timeout_s: seconds that one video may take.
+        on_video: called with no arguments after each video, for a progress bar.
+
+    Returns:
+        `Manifest`.
+
+    Raises:
+        ConfigError: an argument is outside its range.
+        ShardError: too many videos are bad, the folder holds a build of something else, or another process builds there.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"split must be one of {', '.join(SPLITS)}. Received: {split!r}")
+    if not 0 <= max_bad_fraction < 1:
+        raise ConfigError(f"max_bad_fraction must be at least 0 and below 1. Received: {max_bad_fraction!r}")
+    for name, value in (("num_shards", num_shards), ("num_workers", num_workers)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise ConfigError(f"{name} must be a whole number, 1 or more. Received: {value!r}")
+    spec = spec or ShardSpec()
+    DecoderProcess(decode_timeout_s)  # refuses a bad timeout before anything is written
+    build_dir = _build_dir(shards_dir, split)
+    try:
+        Path(shards_dir).mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(Path(shards_dir) / f".{split}-build.lock", timeout=0):
+            tasks = _plan(annotations, build_dir, spec, min(num_shards, len(annotations.videos)), decode_timeout_s)
+            fingerprint = _fingerprint(annotations, split, spec, len(tasks))
+            if manifest_path(shards_dir, split).exists():
+                return _finished(shards_dir, split, fingerprint)
+            _open_build_dir(build_dir, fingerprint)
+            results = _make_shards(tasks, num_workers or os.cpu_count() or 1, max_bad_fraction, on_video)
+            return _finish(annotations, shards_dir, split, spec, fingerprint, tasks, results)
+    except filelock.Timeout:
+        raise ShardError(f"{shards_dir}: another process is building its {split} shards") from None
+    except OSError as error:
+        raise ShardError(f"{error.filename or shards_dir}: cannot be written: {error.strerror}") from None
+
+
+def _build_dir(shards_dir, split):
+    return Path(shards_dir) / f".{split}-build"
+
+
+def _plan(annotations, build_dir, spec, num_shards, timeout_s):
+    """Deals the videos out to the shards in an order that mixes the classes and is the same everywhere."""
+    order = sorted(annotations.videos, key=lambda video: hashlib.sha256(video.video_id.encode()).digest())
+    return [
+        ShardTask(
+            path=str(build_dir / f"{number:05d}.tfrecord"),
+            video_root=annotations.video_root,
+            videos=tuple(order[number::num_shards]),
+            spec=spec,
+            timeout_s=timeout_s,
+        )
+        for number in range(num_shards)
+    ]
+
+
+def _fingerprint(annotations, split, spec, num_shards):
+    """What the bytes of the shards depend on, as one number; a file's size stands for its content."""
+    videos = []
+    for video in annotations.videos:
+        path = os.path.join(annotations.video_root, video.video_id)
+        videos.append([video.video_id, list(video.labels), os.path.getsize(path) if os.path.isfile(path) else None])
+    data = [MANIFEST_VERSION, split, list(annotations.classes), to_json(spec), num_shards, videos]
+    return hashlib.sha256(json.dumps(data).encode()).hexdigest()
+
+
+def _finished(shards_dir, split, fingerprint):
+    manifest = read_manifest(shards_dir, split)
+    if manifest.fingerprint != fingerprint:
+        raise ShardError(
+            f"{shards_dir}: holds {split} shards of other videos or with other settings; "
+            "give another folder, or delete them first"
+        )
+    return manifest
+
+
+def _open_build_dir(build_dir, fingerprint):
+    """Makes the hidden folder of a build, or takes up the one that is there if it is of the same build."""
+    note = build_dir / "fingerprint"
+    if build_dir.exists() and (not note.exists() or note.read_text() != fingerprint):
+        shutil.rmtree(build_dir)  # of another build that never finished: nothing of it has a final name
+    if not build_dir.exists():
+        build_dir.mkdir()
+        _write_atomically(note, fingerprint)
+
+
+def _make_shards(tasks, num_workers, max_bad_fraction, on_video):
+    """Results of all tasks; those that an earlier, interrupted run finished without a bad video are not made again."""
+    listed = sum(len(task.videos) for task in tasks)
+    results = [_earlier_result(task) for task in tasks]
+    for task, result in zip(tasks, results, strict=True):
+        for _ in task.videos if result is not None and on_video is not None else ():
+            on_video()
+    stop = threading.Event()
+
+    def after_video():
+        if stop.is_set():
+            raise InterruptedError("the build was stopped")
+        if on_video is not None:
+            on_video()
+
+    # A thread a worker: it waits for its decoder process, and TensorFlow writes outside of Python's lock.
+    with ThreadPoolExecutor(num_workers) as pool:
+        futures = {
+            pool.submit(make_shard, task, on_video=after_video): number
+            for number, task in enumerate(tasks)
+            if results[number] is None
+        }
+        try:
+            for future in as_completed(futures):
+                number = futures[future]
+                results[number] = future.result()
+                _write_atomically(_result_path(tasks[number]), json.dumps(results[number]))
+                _check_bad(results, listed, max_bad_fraction)
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return results
+
+
+def _result_path(task):
+    return Path(task.path).with_suffix(".json")
+
+
+def _earlier_result(task):
+    if not (_result_path(task).exists() and os.path.exists(task.path)):
+        return None
+    result = json.loads(_result_path(task).read_text())
+    # A bad video may have been mended, or have met a busy machine: it gets another chance.
+    return None if result["skipped"] or os.path.getsize(task.path) != result["bytes"] else result
+
+
+def _check_bad(results, listed, max_bad_fraction):
+    bad = [item for result in results if result is not None for item in result["skipped"]]
+    if len(bad) > max_bad_fraction * listed:
+        first = bad[0]
+        raise ShardError(
+            f"{len(bad)} of {listed} videos are bad, more than the part of {max_bad_fraction:g} that max_bad_fraction "
+            f"allows; the first is {first['video_id']}: {first['reason']}"
+        )
+
+
+def _finish(annotations, shards_dir, split, spec, fingerprint, tasks, results):
+    """Gives the shards their final names and writes the manifest."""
+    skipped = [item for result in results for item in result["skipped"]]
+    if len(skipped) == len(annotations.videos):
+        raise ShardError(f"{shards_dir}: none of the {len(skipped)} videos can be decoded")
+    shards = []
+    for number, (task, result) in enumerate(zip(tasks, results, strict=True)):
+        name = f"{split}-{number:05d}-of-{len(tasks):05d}.tfrecord"
+        os.replace(task.path, Path(shards_dir) / name)
+        shards.append({"name": name, **{key: result[key] for key in ("records", "bytes", "sha256", "videos")}})
+    data = {
+        "version": MANIFEST_VERSION,
+        "split": split,
+        "fingerprint": fingerprint,
+        "listed": len(annotations.videos),
+        "used": len(annotations.videos) - len(skipped),
+        "skipped": sorted(skipped, key=lambda item: item["video_id"]),
+        "classes": list(annotations.classes),
+        "spec": to_json(spec),
+        "shards": shards,
+    }
+    _write_atomically(manifest_path(shards_dir, split), json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    shutil.rmtree(_build_dir(shards_dir, split))
+    return read_manifest(shards_dir, split)
+
+
+def _write_atomically(path, text):
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

@@ -1,0 +1,133 @@
+"""The paper's test protocol: clips and views averaged into clip and video scores, judged by Hit@k (section 4.1)."""
+
+import keras
+import numpy as np
+
+from deepvideo_tf.data.dataset import make_evaluation_dataset
+from deepvideo_tf.data.shards import read_manifest
+from deepvideo_tf.errors import ConfigError, ModelFileError
+from deepvideo_tf.training.checkpoints import load_run
+from deepvideo_tf.training.metrics import hits_at_k
+
+
+def evaluate(workdir, shards_dir, *, split="test", num_views=4, ks=None, batch_size=8, on_batch=None):
+    """Evaluates a run on shards.
+
+    Each clip passes the net once a view; the views' probabilities are averaged into the clip's, the clips' into the
+    video's (section 4.1). Differs from the paper, which draws 20 clips at random: these are the stored, evenly spaced
+    ones.
+
+    Args:
+        workdir: the run's folder.
+        shards_dir: the folder of shards.
+        split: `train`, `validation` or `test`.
+        num_views: crops and mirrorings of each clip, 1 to 5; 4 in the paper.
+        ks: the k of Hit@k; None for 1 and 5, the paper's, without those that are not below the number of classes.
+        batch_size: stored clips in a batch.
+        on_batch: called with the number of clips after each batch, for a progress bar.
+
+    Returns:
+        Dict, ready for JSON: `split`, `videos`, `clips`, `views`, `clip_hit_at_1`, `video_hit_at_<k>` for each k,
+        `classes` (for each class name its `videos` and `video_hit_at_1`), and `per_video`, a list of `video_id`,
+        `labels`, `predicted` and the `probability` of the latter.
+
+    Raises:
+        ModelFileError: the run cannot be loaded, or its classes are not those of the shards, in the same order.
+        ShardError: the shards are missing, unfinished or damaged.
+        ConfigError: an argument is outside its range.
+    """
+    run = load_run(workdir)
+    manifest = read_manifest(shards_dir, split)
+    check_classes(run.card.classes, manifest.classes, workdir, shards_dir)
+    if manifest.spec.frame_size_px != run.card.shards.frame_size_px:
+        raise ModelFileError(
+            f"{workdir}: was trained on frames of {run.card.shards.frame_size_px} px, "
+            f"but those in {shards_dir} have {manifest.spec.frame_size_px} px"
+        )
+    num_classes = len(manifest.classes)
+    if ks is None:
+        ks = [1] + [5] * (num_classes > 5)
+    for k in ks:
+        if not isinstance(k, int) or not 1 <= k <= num_classes:
+            raise ConfigError(f"k must be a whole number from 1 to the {num_classes} classes. Received: {k!r}")
+    dataset = make_evaluation_dataset(shards_dir, split, run.card.clip, batch_size=batch_size, num_views=num_views)
+    scores, is_true, video_ids = _clip_scores(run.model, dataset, on_batch)
+    video_scores, video_is_true = _video_scores(scores, is_true, video_ids)
+    return {
+        "split": split,
+        "videos": len(video_scores),
+        "clips": len(scores),
+        "views": num_views,
+        "clip_hit_at_1": float(hits_at_k(is_true, scores, 1).mean()),
+        **{f"video_hit_at_{k}": float(hits_at_k(video_is_true, video_scores, k).mean()) for k in ks},
+        "classes": _by_class(manifest.classes, video_is_true, hits_at_k(video_is_true, video_scores, 1)),
+        "per_video": _by_video(manifest.classes, video_is_true, video_scores, dict.fromkeys(video_ids)),
+    }
+
+
+def check_classes(of_model, of_shards, workdir, shards_dir):
+    """Refuses to read a model's outputs with another list of classes than its own.
+
+    Args:
+        of_model: class names in the order of the model's outputs.
+        of_shards: class names in the order of the shards' labels.
+        workdir: the run's folder, for the message.
+        shards_dir: the folder of shards, for the message.
+
+    Raises:
+        ModelFileError: the two differ.
+    """
+    if of_model == of_shards:
+        return
+    if sorted(of_model) == sorted(of_shards):
+        what = "the same classes in another order"
+    else:
+        other = sorted(set(of_shards) ^ set(of_model))
+        what = f"other classes ({len(of_shards)}, not {len(of_model)}; only one side has {', '.join(other[:3])})"
+    raise ModelFileError(f"{workdir}: cannot be used with {shards_dir}, which has {what}")
+
+
+def _clip_scores(model, dataset, on_batch):
+    """Probabilities `[clip, class]`, truth bool `[clip, class]` and video ids `[clip]`."""
+    scores, is_true, video_ids = [], [], []
+    for views, targets, ids in dataset.as_numpy_iterator():
+        logits = model.predict_on_batch(views.reshape(-1, *views.shape[2:]))
+        probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+        scores.append(probabilities.reshape(*views.shape[:2], -1).mean(axis=1))
+        is_true.append(targets > 0)
+        video_ids += [video_id.decode() for video_id in ids]
+        if on_batch is not None:
+            on_batch(len(ids))
+    return np.concatenate(scores), np.concatenate(is_true), video_ids
+
+
+def _video_scores(scores, is_true, video_ids):
+    """The means of the clips of each video, and its truth, in order of appearance."""
+    number_of = {video_id: number for number, video_id in enumerate(dict.fromkeys(video_ids))}
+    numbers = np.array([number_of[video_id] for video_id in video_ids])
+    sums = np.zeros((len(number_of), scores.shape[1]))
+    np.add.at(sums, numbers, scores)
+    _, first = np.unique(numbers, return_index=True)
+    return sums / np.bincount(numbers)[:, None], is_true[first]
+
+
+def _by_class(classes, video_is_true, hits):
+    return {
+        name: {
+            "videos": int(of_class.sum()),
+            "video_hit_at_1": float(hits[of_class].mean()) if of_class.any() else None,
+        }
+        for name, of_class in zip(classes, video_is_true.T, strict=True)
+    }
+
+
+def _by_video(classes, video_is_true, video_scores, video_ids):
+    return [
+        {
+            "video_id": video_id,
+            "labels": [classes[label] for label in np.flatnonzero(is_true)],
+            "predicted": classes[scores.argmax()],
+            "probability": round(float(scores.max()), 6),
+        }
+        for video_id, is_true, scores in zip(video_ids, video_is_true, video_scores, strict=True)
+    ]

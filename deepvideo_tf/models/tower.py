@@ -1,0 +1,157 @@
+"""The convolutional tower and the head that all models of the paper share (section 3.1).
+
+A tower takes a list of columns, one tensor per moment in time, and applies the same layers to each, so that the columns
+share their parameters. Where a model fuses time inside the tower, neighbouring columns are concatenated along their
+channels just before a convolution: a 2-D convolution of that concatenation is a 3-D convolution, VALID in time.
+"""
+
+import keras
+
+from deepvideo_tf.errors import ConfigError
+from deepvideo_tf.layers import LocalResponseNormalization, SplitFrames
+
+PIXEL_MEAN = 117.0  # section 3.3: the constant subtracted from raw pixels
+FILTERS = (96, 256, 384, 384, 256)  # conv1 ... conv5
+HIDDEN_UNITS = 4096  # each of the two hidden dense layers
+
+# Differs from the paper, which does not state its initialisation: AlexNet's N(0, 0.01) stays at chance for epochs on a
+# small data set, and He's leaves the paper's learning rate too high for raw pixels; with Glorot's it trains at once.
+HIDDEN_INITIALIZER = "glorot_uniform"
+
+# A window is (size, stride): how many neighbouring columns a convolution sees, and how many it moves on by.
+NO_WINDOWS = ((1, 1), (1, 1), (1, 1))
+
+
+def scaled(count, width):
+    """The number of filters or units `count` becomes at `width`, at least 1."""
+    return max(1, round(count * width))
+
+
+def check_model_arguments(*, num_classes, width, crop_size_px, dropout, lrn_beta, num_frames, min_crop_size_px):
+    """Refuses arguments that no model can be built from.
+
+    Raises:
+        ConfigError: (a ValueError) naming the argument, what was expected and what came.
+    """
+    if not isinstance(num_classes, int) or num_classes < 1:
+        raise ConfigError(f"num_classes must be a whole number, 1 or more. Received: {num_classes!r}")
+    if not isinstance(num_frames, int) or num_frames < 1:
+        raise ConfigError(f"num_frames must be a whole number, 1 or more. Received: {num_frames!r}")
+    if not isinstance(crop_size_px, int) or crop_size_px < min_crop_size_px:
+        raise ConfigError(
+            f"crop_size_px must be a whole number, {min_crop_size_px} or more for this model. Received: {crop_size_px!r}"
+        )
+    if not 0 < width <= 8:
+        raise ConfigError(f"width must be above 0 and at most 8. Received: {width!r}")
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"dropout must be at least 0 and below 1. Received: {dropout!r}")
+    if not lrn_beta > 0:
+        raise ConfigError(f"lrn_beta must be above 0. Received: {lrn_beta!r}")
+
+
+def clip_input(num_frames, crop_size_px):
+    """The one input of every model, and its frames.
+
+    Args:
+        num_frames: T.
+        crop_size_px: height and width.
+
+    Returns:
+        The input, uint8 `[batch, time, height, width, 3]`, raw pixels; and a list of T float tensors
+        `[batch, height, width, 3]`, 117 subtracted (section 3.3).
+    """
+    clip = keras.Input((num_frames, crop_size_px, crop_size_px, 3), dtype="uint8", name="clip")
+    pixels = keras.layers.Rescaling(scale=1.0, offset=-PIXEL_MEAN, name="subtract_mean")(clip)
+    return clip, SplitFrames(name="frames")(pixels)
+
+
+def concat_windows(columns, size, stride, name):
+    """Concatenates `size` neighbouring columns along their channels, `stride` columns apart, VALID in time.
+
+    Args:
+        columns: list of `[batch, height, width, channel]`.
+        size: columns a window holds.
+        stride: columns between the starts of two windows.
+        name: prefix of the layers' names.
+
+    Returns:
+        List of `1 + (len(columns) - size) // stride` tensors `[batch, height, width, size * channel]`.
+    """
+    if size == 1 and stride == 1:
+        return columns
+    starts = range(0, len(columns) - size + 1, stride)
+    return [
+        keras.layers.Concatenate(name=f"{name}_window{index}")(columns[start : start + size])
+        for index, start in enumerate(starts)
+    ]
+
+
+def tower(columns, *, width, lrn_beta, windows=NO_WINDOWS, last_pool=True, prefix=""):
+    """C(96,11,3)-N-P-C(256,5,1)-N-P-C(384,3,1)-C(384,3,1)-C(256,3,1)-P over each column (section 3.1).
+
+    Args:
+        columns: list of frames, float `[batch, height, width, 3]`.
+        width: scale of the numbers of filters; 1 is the paper's.
+        lrn_beta: exponent of the normalisation.
+        windows: (size, stride) in time before conv1, conv2 and conv3.
+        last_pool: False for a stream of the two-stream net, whose last pool is taken out (section 3.2).
+        prefix: put before the name of every layer.
+
+    Returns:
+        List of the columns that time is fused down to, `[batch, 7, 7, 256]` each at the paper's sizes.
+    """
+
+    def conv(number, size, stride=1, padding="same"):
+        return keras.layers.Conv2D(
+            scaled(FILTERS[number - 1], width),
+            size,
+            strides=stride,
+            padding=padding,
+            activation="relu",
+            kernel_initializer=HIDDEN_INITIALIZER,
+            name=f"{prefix}conv{number}",
+        )
+
+    def norm(number):
+        return LocalResponseNormalization(beta=lrn_beta, name=f"{prefix}norm{number}")
+
+    def pool(number):
+        return keras.layers.MaxPooling2D(2, padding="same", name=f"{prefix}pool{number}")
+
+    stages = [
+        [conv(1, 11, stride=3, padding="valid"), norm(1), pool(1)],
+        [conv(2, 5), norm(2), pool(2)],
+        [conv(3, 3), conv(4, 3), conv(5, 3)] + ([pool(5)] if last_pool else []),
+    ]
+    for number, (stage, (size, stride)) in enumerate(zip(stages, windows, strict=True), start=1):
+        columns = concat_windows(columns, size, stride, name=f"{prefix}conv{number}")
+        for layer in stage:
+            columns = [layer(column) for column in columns]
+    return columns
+
+
+def head(ends, *, num_classes, width, dropout):
+    """FC(4096)-FC(4096)-classes over the ends of all towers (section 3.1).
+
+    Args:
+        ends: list of `[batch, height, width, channel]`, concatenated along their channels.
+        num_classes: number of logits.
+        width: scale of the numbers of units; 1 is the paper's.
+        dropout: rate of both hidden layers; 0.5 as in AlexNet, which the paper follows.
+
+    Returns:
+        Logits, float32 `[batch, num_classes]`.
+    """
+    x = keras.layers.Concatenate(name="ends")(ends) if len(ends) > 1 else ends[0]
+    x = keras.layers.Flatten(name="flatten")(x)
+    for number in (6, 7):
+        x = keras.layers.Dense(
+            scaled(HIDDEN_UNITS, width),
+            activation="relu",
+            kernel_initializer=HIDDEN_INITIALIZER,
+            name=f"fc{number}",
+        )(x)
+        x = keras.layers.Dropout(dropout, name=f"dropout{number}")(x)
+    small_normal = keras.initializers.RandomNormal(stddev=0.01)
+    # float32 whatever the policy: a softmax of half-precision logits loses the small probabilities.
+    return keras.layers.Dense(num_classes, kernel_initializer=small_normal, dtype="float32", name="logits")(x)

@@ -1,0 +1,1 @@
+"""Training a model, its checkpoints and its metrics."""

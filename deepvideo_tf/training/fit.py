@@ -1,0 +1,161 @@
+"""Training: Keras's own `compile` and `fit` over the shards, with a checkpoint after every epoch."""
+
+import contextlib
+import json
+import math
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import filelock
+import keras
+
+from deepvideo_tf.config import ModelCard, TrainConfig, to_json
+from deepvideo_tf.data.dataset import make_dataset
+from deepvideo_tf.data.shards import manifest_path, read_manifest
+from deepvideo_tf.errors import ModelFileError, TrainingError
+from deepvideo_tf.exporting import export_saved_model, latest_version
+from deepvideo_tf.models.registry import build_model
+from deepvideo_tf.training.checkpoints import checkpoint_path, load_weights, read_description, save_checkpoint
+from deepvideo_tf.training.metrics import HitAtK
+
+MOMENTUM = 0.9  # section 3.3
+
+
+def train(config: TrainConfig, shards_dir, workdir, *, verbose=0):
+    """Trains a model on the `train` shards and ends by exporting it (section 3.3).
+
+    Run again with the same arguments, it goes on after the last whole epoch; a finished run is left as it is. If the
+    shards have a `validation` split, its loss and Hit@1 are computed after every epoch.
+
+    Args:
+        config: what the run is.
+        shards_dir: the folder of shards.
+        workdir: the run's folder; made if it is not there. Gets `config.json`, `history.csv`, `checkpoint.weights.h5` and
+            `saved_model/<version>`.
+        verbose: 0 for silence, 1 for Keras's progress bar, 2 for a line an epoch.
+
+    Returns:
+        Path of the exported SavedModel's version folder.
+
+    Raises:
+        ShardError: the shards are missing, unfinished or damaged.
+        ConfigError: the shards cannot give the clips that the model needs.
+        ModelFileError: the folder holds another run, or another process trains there.
+        TrainingError: the loss became NaN or infinite.
+    """
+    manifest = read_manifest(shards_dir, "train")
+    card = ModelCard(config.model, manifest.classes, config.clip, manifest.spec)
+    with _only_trainer(workdir), _dtype_policy(config.dtype_policy):
+        _check_workdir(workdir, config, card)
+        keras.utils.set_random_seed(config.seed)
+        steps_per_epoch = math.ceil(manifest.records / config.global_batch_size)
+        model = _compiled_model(config, card, steps_per_epoch)
+        first_epoch = 0
+        if checkpoint_path(workdir).exists():
+            load_weights(workdir, model)
+            first_epoch = int(model.optimizer.iterations) // steps_per_epoch
+        if first_epoch < config.num_epochs:
+            _write_config(workdir, config, card, shards_dir)
+            _fit(model, config, card, shards_dir, workdir, first_epoch, verbose)
+    export_dir = Path(workdir) / "saved_model"
+    is_exported = first_epoch >= config.num_epochs and latest_version(export_dir) is not None
+    return latest_version(export_dir) if is_exported else export_saved_model(workdir, export_dir)
+
+
+@contextlib.contextmanager
+def _only_trainer(workdir):
+    try:
+        Path(workdir).mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(Path(workdir) / ".train.lock", timeout=0):
+            yield
+    except filelock.Timeout:
+        raise ModelFileError(f"{workdir}: another process is training there") from None
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise ModelFileError(f"{workdir}: cannot be written: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def _dtype_policy(name):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _check_workdir(workdir, config, card):
+    if not checkpoint_path(workdir).exists():
+        return
+    there_config, there_card = read_description(workdir)
+    if there_card != card:
+        raise ModelFileError(f"{workdir}: holds a run of another model, other classes or other shards; give another folder")
+    if there_config != config:
+        there, here = to_json(there_config), to_json(config)
+        changed = ", ".join(f"{name}={there[name]} there, {here[name]} here" for name in here if there[name] != here[name])
+        raise ModelFileError(f"{workdir}: holds a run with another configuration ({changed}); give another folder")
+
+
+def _compiled_model(config, card, steps_per_epoch):
+    model = build_model(config.model, len(card.classes), **config.model_arguments())
+    rate = config.learning_rate
+    if config.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps_per_epoch * config.num_epochs)
+    if config.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
+    else:
+        optimizer = keras.optimizers.SGD(rate, momentum=MOMENTUM, weight_decay=config.weight_decay)
+    model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), metrics=[HitAtK(1)])
+    model.optimizer.build(model.trainable_variables)  # so that a checkpoint can fill its state
+    return model
+
+
+def _write_config(workdir, config, card, shards_dir):
+    names = ("deepvideo-tf", "tensorflow", "keras", "numpy")
+    data = {
+        "config": to_json(config),
+        "card": to_json(card),
+        "shards_dir": str(shards_dir),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in names},
+    }
+    (Path(workdir) / "config.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _fit(model, config, card, shards_dir, workdir, first_epoch, verbose):
+    batches = {"clip": config.clip, "batch_size": config.global_batch_size}
+    validation = None
+    if manifest_path(shards_dir, "validation").exists():
+        validation = make_dataset(shards_dir, "validation", **batches)
+    model.fit(
+        make_dataset(shards_dir, "train", training=True, seed=config.seed, first_epoch=first_epoch, **batches),
+        validation_data=validation,
+        initial_epoch=first_epoch,
+        epochs=config.num_epochs,
+        shuffle=False,  # the dataset shuffles
+        verbose=verbose,
+        callbacks=[
+            _StopAtNonFiniteLoss(),
+            keras.callbacks.CSVLogger(str(Path(workdir) / "history.csv"), append=first_epoch > 0),
+            _SaveCheckpoint(workdir, config, card),
+        ],
+    )
+
+
+class _StopAtNonFiniteLoss(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            raise TrainingError(
+                f"the loss is {logs['loss']} at step {int(self.model.optimizer.iterations)}: "
+                "try a lower learning_rate; the last checkpoint is from before"
+            )
+
+
+class _SaveCheckpoint(keras.callbacks.Callback):
+    def __init__(self, workdir, config, card):
+        super().__init__()
+        self.arguments = (config, card)
+        self.workdir = workdir
+
+    def on_epoch_end(self, epoch, logs=None):
+        save_checkpoint(self.workdir, self.model, *self.arguments)

@@ -1,0 +1,56 @@
+"""Hit@k (section 4.1), as a Keras metric and in NumPy."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="deepvideo_tf")
+class HitAtK(keras.metrics.MeanMetricWrapper):
+    """The part of the examples with at least one true label among the k highest scores (section 4.1).
+
+    Ties are resolved against the model: a wrong class with the same score as the best true one counts as above it, so
+    that a model which answers the same for all classes scores 0 and not 1.
+
+    Args:
+        k: how many of the highest scores count, 1 or more.
+        name: the metric's name; None for `hit_at_<k>`.
+        dtype: the dtype of its state.
+
+    Raises:
+        ValueError: `k` is not a whole number of 1 or more.
+    """
+
+    def __init__(self, k=1, name=None, dtype=None):
+        if not isinstance(k, int) or k < 1:
+            raise ValueError(f"k must be a whole number, 1 or more. Received: {k!r}")
+        self.k = k
+        super().__init__(self._hits, name=name or f"hit_at_{k}", dtype=dtype)
+
+    def _hits(self, targets, scores):
+        is_true = ops.cast(targets, "float32") > 0
+        scores = ops.cast(scores, "float32")
+        best_true = ops.max(ops.where(is_true, scores, float("-inf")), axis=-1, keepdims=True)
+        wrong_above = ops.logical_and(ops.logical_not(is_true), scores >= best_true)
+        has_label = ops.any(is_true, axis=-1)
+        hit = ops.sum(ops.cast(wrong_above, "int32"), axis=-1) < self.k
+        return ops.cast(ops.logical_and(hit, has_label), "float32")
+
+    def get_config(self):
+        return {"k": self.k, "name": self.name, "dtype": self.dtype}
+
+
+def hits_at_k(is_true, scores, k):
+    """Whether each example is a hit, with ties resolved as `HitAtK` does.
+
+    Args:
+        is_true: bool `[example, class]`.
+        scores: float `[example, class]`.
+        k: how many of the highest scores count.
+
+    Returns:
+        bool `[example]`.
+    """
+    best_true = np.where(is_true, scores, -np.inf).max(axis=-1, keepdims=True)
+    wrong_above = (~is_true & (scores >= best_true)).sum(axis=-1)
+    return is_true.any(axis=-1) & (wrong_above < k)

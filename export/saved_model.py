@@ -1,0 +1,28 @@
+"""Exports a trained run as the next version of a SavedModel, class names inside.
+
+  deepvideo-export-saved-model --workdir=RUN --export_dir=EXPORTS/my_model
+"""
+
+from absl import flags
+
+from deepvideo_tf import cli
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.", required=True)
+_EXPORT_DIR = flags.DEFINE_string("export_dir", None, "The folder of versions to add one to.", required=True)
+
+
+def main():
+    cli.import_tensorflow()
+    from deepvideo_tf.exporting import export_saved_model
+
+    path = export_saved_model(_WORKDIR.value, _EXPORT_DIR.value)
+    print(f"SavedModel: {path}")
+    print(f"Next: deepvideo-predict --model_path={path} VIDEO...")
+
+
+def run():
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,1 @@
+"""Programs over data and training."""

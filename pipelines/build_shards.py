@@ -1,0 +1,126 @@
+"""Builds TFRecord shards of clips from labelled videos.
+
+From a folder with a folder of videos for each class, a quarter of each class held out for testing:
+
+  deepvideo-build-shards --format=folder --video_root=VIDEOS --holdout_fraction=0.25 --shards_dir=SHARDS
+
+From a list with a line "relative/path label[,label]" for each video, labels as 0-based numbers or names:
+
+  deepvideo-build-shards --format=list --annotations=trainlist.txt --classes=classes.txt \
+      --video_root=VIDEOS --shards_dir=SHARDS --split=train
+
+An interrupted build goes on where it stopped when the same command is run again.
+"""
+
+import os
+
+from absl import flags
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from deepvideo_tf import cli
+from deepvideo_tf.config import ShardSpec
+from deepvideo_tf.data import annotations
+from deepvideo_tf.errors import ConfigError
+
+_FORMAT = flags.DEFINE_enum("format", "folder", ["folder", "list"], "How the videos are labelled.")
+_VIDEO_ROOT = flags.DEFINE_string("video_root", None, "The folder that holds the videos.", required=True)
+_ANNOTATIONS = flags.DEFINE_string("annotations", None, "The list of videos, with --format=list.")
+_CLASSES = flags.DEFINE_string("classes", None, "A file with one class name a line, with --format=list.")
+_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "The folder to write the shards to.", required=True)
+_SPLIT = flags.DEFINE_enum("split", "train", ["train", "validation", "test"], "What the shards are for.")
+_HOLDOUT_FRACTION = flags.DEFINE_float(
+    "holdout_fraction",
+    0.0,
+    "With --format=folder: the part of each class that becomes the split 'test'; the rest becomes 'train'.",
+    lower_bound=0.0,
+    upper_bound=0.9,
+)
+_CLIPS_PER_VIDEO = flags.DEFINE_integer("clips_per_video", 20, "Clips from each video at most, evenly spaced.")
+_CLIP_FRAMES = flags.DEFINE_integer("clip_frames", 16, "Frames stored of a clip, 16 or more.")
+_FRAME_RATE_FPS = flags.DEFINE_float("frame_rate_fps", 25.0, "Frames a second of the stored clips.")
+_FRAME_SIZE_PX = flags.DEFINE_integer("frame_size_px", 200, "Height and width of the stored frames.")
+_JPEG_QUALITY = flags.DEFINE_integer("jpeg_quality", 90, "Quality of the stored frames, 1 to 100.")
+_NUM_SHARDS = flags.DEFINE_integer("num_shards", 16, "Number of files a split, at most one a video.", lower_bound=1)
+_NUM_WORKERS = flags.DEFINE_integer("num_workers", None, "Videos decoded at once; all processors by default.", lower_bound=1)
+_MAX_BAD_FRACTION = flags.DEFINE_float(
+    "max_bad_fraction", 0.1, "The part of the videos that may be bad; above it the build fails."
+)
+_DECODE_TIMEOUT_S = flags.DEFINE_float("decode_timeout_s", 60.0, "Seconds that decoding one video may take.")
+
+
+def main():
+    spec = ShardSpec(
+        clips_per_video=_CLIPS_PER_VIDEO.value,
+        clip_frames=_CLIP_FRAMES.value,
+        frame_rate_fps=_FRAME_RATE_FPS.value,
+        frame_size_px=_FRAME_SIZE_PX.value,
+        jpeg_quality=_JPEG_QUALITY.value,
+    )
+    splits = _read_splits()
+    ignored = next(iter(splits.values())).ignored
+    for path in ignored:
+        print(f"ignored {path}: not a video by its name")
+    cli.import_tensorflow()
+    for split, videos in splits.items():
+        manifest = _build(split, videos, spec)
+        shorter = f", {len(manifest.skipped)} skipped" if manifest.skipped else ""
+        print(
+            f"{split}: {manifest.used} of {manifest.listed} videos{shorter}, {manifest.records} clips, "
+            f"{len(manifest.classes)} classes, {len(manifest.shards)} shards"
+        )
+        for item in manifest.skipped:
+            print(f"  skipped {item['video_id']}: {item['reason']}")
+    if ignored:
+        print(f"{len(ignored)} files ignored, listed above")
+    print(f"Shards: {_SHARDS_DIR.value}")
+    print(f"Next: deepvideo-train --shards_dir={_SHARDS_DIR.value} --workdir=RUN")
+
+
+def _read_splits():
+    """Annotations by split."""
+    for holder, needed in ((_ANNOTATIONS, "list"), (_CLASSES, "list")):
+        if (holder.value is not None) != (_FORMAT.value == needed):
+            must = "needs" if _FORMAT.value == needed else "does not take"
+            raise ConfigError(f"--format={_FORMAT.value} {must} --{holder.name}")
+    if _FORMAT.value == "list":
+        if _HOLDOUT_FRACTION.value:
+            raise ConfigError("--format=list does not take --holdout_fraction: give a list for each split")
+        return {_SPLIT.value: annotations.read_list(_ANNOTATIONS.value, _VIDEO_ROOT.value, _CLASSES.value)}
+    videos = annotations.read_folder(_VIDEO_ROOT.value)
+    if not _HOLDOUT_FRACTION.value:
+        return {_SPLIT.value: videos}
+    if _SPLIT.value != "train":
+        raise ConfigError("--holdout_fraction makes the splits 'train' and 'test': it does not go with --split")
+    train, test = annotations.hold_out(videos, _HOLDOUT_FRACTION.value)
+    return {"train": train, "test": test}
+
+
+def _build(split, videos, spec):
+    from deepvideo_tf.data.shards import build_shards
+
+    total = len(videos.videos)
+    print(f"Building {split} shards of {total} videos with {_NUM_WORKERS.value or os.cpu_count()} workers", flush=True)
+    with (
+        tqdm(total=total, unit="video", desc=split, disable=not cli.is_terminal()) as bar,
+        logging_redirect_tqdm(loggers=[cli.library_logger()]),
+    ):
+        return build_shards(
+            videos,
+            _SHARDS_DIR.value,
+            split=split,
+            spec=spec,
+            num_shards=_NUM_SHARDS.value,
+            num_workers=_NUM_WORKERS.value,
+            max_bad_fraction=_MAX_BAD_FRACTION.value,
+            decode_timeout_s=_DECODE_TIMEOUT_S.value,
+            on_video=bar.update,
+        )
+
+
+def run():
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()

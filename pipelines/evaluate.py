@@ -1,0 +1,56 @@
+"""Evaluates a trained run on shards by the paper's protocol: clips x views averaged, Hit@k of clips and videos.
+
+  deepvideo-evaluate --workdir=RUN --shards_dir=SHARDS
+
+Writes RUN/evaluation-<split>.json.
+"""
+
+import json
+from pathlib import Path
+
+from absl import flags
+from tqdm import tqdm
+
+from deepvideo_tf import cli
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.", required=True)
+_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "The folder of shards.", required=True)
+_SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which shards.")
+_NUM_VIEWS = flags.DEFINE_integer("num_views", 4, "Crops and mirrorings of each clip.", lower_bound=1, upper_bound=5)
+
+
+def main():
+    from deepvideo_tf.data.shards import read_manifest
+
+    manifest = read_manifest(_SHARDS_DIR.value, _SPLIT.value)  # before TensorFlow takes its seconds
+    cli.import_tensorflow()
+    from deepvideo_tf.evaluation import evaluate
+
+    with tqdm(total=manifest.records, unit="clip", desc=_SPLIT.value, disable=not cli.is_terminal()) as bar:
+        result = evaluate(
+            _WORKDIR.value, _SHARDS_DIR.value, split=_SPLIT.value, num_views=_NUM_VIEWS.value, on_batch=bar.update
+        )
+    path = Path(_WORKDIR.value) / f"evaluation-{_SPLIT.value}.json"
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    _print_result(result)
+    print(f"Evaluation: {path}")
+    print(f"Next: deepvideo-predict --model_path={_WORKDIR.value} VIDEO...")
+
+
+def _print_result(result):
+    print(f"{result['split']}: {result['videos']} videos, {result['clips']} clips, {result['views']} views a clip")
+    for name, value in result.items():
+        if "hit_at" in name:
+            print(f"  {name.replace('_', ' ').replace('hit at ', 'Hit@'):<12} {value:.3f}")
+    print(f"  chance       {1 / len(result['classes']):.3f}")
+    for name, of_class in result["classes"].items():
+        if of_class["videos"]:
+            print(f"  {of_class['video_hit_at_1']:.3f} of {of_class['videos']:>4} videos of {name}")
+
+
+def run():
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()

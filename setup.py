@@ -1,0 +1,65 @@
+"""What the package is called, needs and installs."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).parent
+
+PROGRAMS = {
+    "build-shards": "deepvideo_tf.pipelines.build_shards",
+    "demo": "deepvideo_tf.pipelines.demo",
+    "evaluate": "deepvideo_tf.pipelines.evaluate",
+    "export-saved-model": "deepvideo_tf.export.saved_model",
+    "export-tflite": "deepvideo_tf.export.tflite",
+    "make-synthetic": "deepvideo_tf.pipelines.make_synthetic",
+    "predict": "deepvideo_tf.pipelines.predict",
+    "train": "deepvideo_tf.pipelines.train",
+}
+
+LITE = ["ai-edge-litert>=2.3,<3"]
+TEST = ["hypothesis>=6.100", "mypy>=2.4,<3", "pytest>=9,<10", "ruff>=0.17,<0.18"]
+
+setup(
+    name="deepvideo-tf",
+    version="0.1.0",
+    description="Video classification with convolutional networks (Karpathy et al., CVPR 2014) in TensorFlow and Keras",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+    keywords="video classification, action recognition, TensorFlow, Keras, Sports-1M, UCF-101",
+    python_requires=">=3.11,<3.14",
+    install_requires=[
+        "absl-py>=2.1,<3",
+        "av>=18.1,<19",
+        "filelock>=3.16",
+        "h5py>=3.11,<4",
+        "keras>=3.15,<3.16",
+        "numpy>=2,<3",
+        "pillow>=11",
+        "tensorflow>=2.21,<2.22",
+        "tqdm>=4.66,<5",
+    ],
+    extras_require={"lite": LITE, "dev": LITE + TEST},
+    # The programs' folders stand at the top of the repository, where a reader finds them; under their own names they
+    # would land in a user's site-packages as `pipelines` and `export`.
+    package_dir={"deepvideo_tf.pipelines": "pipelines", "deepvideo_tf.export": "export"},
+    packages=[
+        "deepvideo_tf",
+        "deepvideo_tf.data",
+        "deepvideo_tf.models",
+        "deepvideo_tf.training",
+        "deepvideo_tf.pipelines",
+        "deepvideo_tf.export",
+    ],
+    entry_points={"console_scripts": [f"deepvideo-{name} = {module}:run" for name, module in PROGRAMS.items()]},
+)
