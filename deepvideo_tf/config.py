@@ -53,6 +53,7 @@ class ClipSpec:
 
     Raises:
         ConfigError: a field is outside its range.
+
     """
 
     num_frames: int = 1
@@ -89,6 +90,7 @@ class ShardSpec:
 
     Raises:
         ConfigError: a field is outside its range.
+
     """
 
     clips_per_video: int = 20
@@ -129,7 +131,7 @@ class TrainConfig:
 
     Args:
         model: one of `MODEL_NAMES`.
-        clip: what the model sees; None for the model's clip in the paper.
+        clip: what the model sees; by default the model's clip in the paper.
         width: scale of all filters and hidden units; 1 is the paper's.
         dropout: rate after each hidden dense layer.
         lrn_beta: exponent of the local response normalisation.
@@ -146,10 +148,11 @@ class TrainConfig:
 
     Raises:
         ConfigError: a field is outside its range.
+
     """
 
     model: str = "multires"
-    clip: ClipSpec | None = None
+    clip: ClipSpec = None  # type: ignore[assignment]  # __post_init__ puts the model's own
     width: float = 1.0
     dropout: float = 0.5
     lrn_beta: float = 0.5
@@ -201,6 +204,7 @@ class ModelCard:
         classes: class names in the order of the model's outputs.
         clip: what the model sees of a stored clip.
         shards: how the clips were made from videos; prediction makes them the same way.
+
     """
 
     model: str
@@ -227,6 +231,7 @@ def from_json(kind, data, source):
 
     Raises:
         ConfigError: `data` is not such a configuration.
+
     """
     names = {item.name for item in dataclasses.fields(kind)}
     if not isinstance(data, dict) or not set(data) <= names:

@@ -1,5 +1,6 @@
 """Trained models as SavedModels and TFLite files: raw pixels in, probabilities out, class names inside."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -32,6 +33,7 @@ def export_saved_model(workdir, export_dir):
 
     Raises:
         ModelFileError: the run cannot be loaded, or the folder not be written.
+
     """
     run = load_run(workdir)
     export_dir = Path(export_dir)
@@ -76,9 +78,9 @@ def _write_saved_model(run: Run, path):
 def export_tflite(workdir, path):
     """Exports a run as a float32 TFLite file with built-in operators only.
 
-    It takes one clip, uint8 `[1, time, height, width, 3]`, raw pixels, and gives probabilities, float32 `[1, class]`. The
-    class names (`labels.txt`) and what prediction needs to know besides (`model.json`) are appended as a zip archive,
-    TFLite's convention for associated files: `unzip -p model.tflite labels.txt` shows them.
+    It takes one clip, uint8 `[1, time, height, width, 3]`, raw pixels, and gives probabilities, float32 `[1, class]`.
+    The class names (`labels.txt`) and what prediction needs to know besides (`model.json`) are appended as a zip
+    archive, TFLite's convention for associated files: `unzip -p model.tflite labels.txt` shows them.
 
     Args:
         workdir: the run's folder.
@@ -90,6 +92,7 @@ def export_tflite(workdir, path):
     Raises:
         ModelFileError: the run cannot be loaded, or the file not be written.
         ConfigError: the path does not end in `.tflite`.
+
     """
     path = Path(path)
     if path.suffix != ".tflite":
@@ -108,7 +111,8 @@ def export_tflite(workdir, path):
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
     return path
 
 

@@ -1,7 +1,7 @@
 """The layers of the paper that Keras does not have, in `keras.ops` only.
 
-They run under every Keras backend, convert to built-in TFLite operators, and are registered, so that a saved model loads
-with Keras's safe mode on.
+They run under every Keras backend, convert to built-in TFLite operators, and are registered, so that a saved model
+loads with Keras's safe mode on.
 """
 
 import keras
@@ -17,8 +17,8 @@ class LocalResponseNormalization(keras.layers.Layer):
     outside the tensor count as zero. The defaults are the paper's k = 2, n = 5, alpha = 1e-4, beta = 0.5 (section 3.1);
     alpha is not divided by n.
 
-    The sum over channels is a 1 x 1 convolution with a banded matrix of ones: on a CPU some five times as fast as adding
-    shifted copies, and available in bfloat16, which TensorFlow's own kernel is not.
+    The sum over channels is a 1 x 1 convolution with a banded matrix of ones: adding shifted copies costs a pass over
+    the memory each, and TensorFlow's own kernel has no bfloat16 and is no part of `keras.ops`.
 
     Args:
         depth_radius: channels on each side that count, (n - 1) / 2.
@@ -28,6 +28,7 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     Raises:
         ValueError: an argument is outside its range.
+
     """
 
     def __init__(self, depth_radius=2, bias=2.0, alpha=1e-4, beta=0.5, **kwargs):
@@ -53,6 +54,7 @@ class LocalResponseNormalization(keras.layers.Layer):
 
         Returns:
             Same shape and dtype.
+
         """
         channel = np.arange(inputs.shape[-1])
         near = np.abs(channel[:, None] - channel[None, :]) <= self.depth_radius

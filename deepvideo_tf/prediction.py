@@ -23,6 +23,7 @@ class Predictor:
     Args:
         card: its classes, and how its clips are made from a video.
         probabilities: from uint8 clips `[batch, time, height, width, 3]` to float32 `[batch, class]`.
+
     """
 
     card: ModelCard
@@ -40,6 +41,7 @@ def load_predictor(model_path):
 
     Raises:
         ModelFileError: it is none of these, is damaged, or the package that reads it is not installed.
+
     """
     kind, path = find_model(model_path)
     load = {"tflite": _load_tflite, "run": _load_run, "saved_model": _load_saved_model}[kind]
@@ -57,6 +59,7 @@ def find_model(model_path):
 
     Raises:
         ModelFileError: it is none of these.
+
     """
     path = Path(model_path)
     if path.is_file() and path.suffix == ".tflite":
@@ -70,7 +73,9 @@ def find_model(model_path):
     raise ModelFileError(f"{model_path}: expected a run's folder, a SavedModel or a .tflite file, found none of them")
 
 
-def predict_video(predictor: Predictor, video, *, clips_per_video=None, num_views=1, decode_timeout_s=DEFAULT_TIMEOUT_S):
+def predict_video(
+    predictor: Predictor, video, *, clips_per_video=None, num_views=1, decode_timeout_s=DEFAULT_TIMEOUT_S
+):
     """Classifies one video: its clips' and their views' probabilities averaged (section 4.1).
 
     Args:
@@ -87,6 +92,7 @@ def predict_video(predictor: Predictor, video, *, clips_per_video=None, num_view
         BadVideoError: the video cannot be decoded.
         ModelFileError: the model cannot be loaded.
         ConfigError: an argument is outside its range.
+
     """
     if not isinstance(predictor, Predictor):
         predictor = load_predictor(predictor)
@@ -156,7 +162,9 @@ def _load_tflite(path):
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
-        raise ModelFileError(f"{path}: reading TFLite files needs the extra: pip install 'deepvideo-tf[lite]'") from None
+        raise ModelFileError(
+            f"{path}: reading TFLite files needs the extra: pip install 'deepvideo-tf[lite]'"
+        ) from None
     try:
         with zipfile.ZipFile(path) as archive:
             card = _read_card(archive.read(CARD_NAME), path)

@@ -1,6 +1,6 @@
 """Exports a trained run as the next version of a SavedModel, class names inside.
 
-  deepvideo-export-saved-model --workdir=RUN --export_dir=EXPORTS/my_model
+deepvideo-export-saved-model --workdir=RUN --export_dir=EXPORTS/my_model
 """
 
 from absl import flags

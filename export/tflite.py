@@ -1,6 +1,6 @@
 """Exports a trained run as a float32 TFLite file, class names inside.
 
-  deepvideo-export-tflite --workdir=RUN --tflite_path=EXPORTS/my_model.tflite
+deepvideo-export-tflite --workdir=RUN --tflite_path=EXPORTS/my_model.tflite
 """
 
 from absl import flags

@@ -42,7 +42,9 @@ _FRAME_RATE_FPS = flags.DEFINE_float("frame_rate_fps", 25.0, "Frames a second of
 _FRAME_SIZE_PX = flags.DEFINE_integer("frame_size_px", 200, "Height and width of the stored frames.")
 _JPEG_QUALITY = flags.DEFINE_integer("jpeg_quality", 90, "Quality of the stored frames, 1 to 100.")
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", 16, "Number of files a split, at most one a video.", lower_bound=1)
-_NUM_WORKERS = flags.DEFINE_integer("num_workers", None, "Videos decoded at once; all processors by default.", lower_bound=1)
+_NUM_WORKERS = flags.DEFINE_integer(
+    "num_workers", None, "Videos decoded at once; all processors by default.", lower_bound=1
+)
 _MAX_BAD_FRACTION = flags.DEFINE_float(
     "max_bad_fraction", 0.1, "The part of the videos that may be bad; above it the build fails."
 )

@@ -15,7 +15,6 @@ import json
 import math
 import shlex
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 
@@ -39,7 +38,9 @@ def main():
     video_root = demo / "videos" if is_synthetic else Path(_VIDEO_ROOT.value)
     shards, run, tflite = demo / "shards", demo / "run", demo / "model.tflite"
     if is_synthetic:
-        print("These videos are synthetic: textures that drift, their class is the direction. See --video_root for yours.")
+        print(
+            "These videos are synthetic: textures that drift, their class is the direction. See --video_root for yours."
+        )
         _step("make-synthetic", f"--video_root={video_root}")
     _step(
         "build-shards",

@@ -1,6 +1,6 @@
 """Renders a small set of synthetic H.264 videos whose class can only be told from their motion.
 
-  deepvideo-make-synthetic --video_root=/tmp/synthetic
+deepvideo-make-synthetic --video_root=/tmp/synthetic
 """
 
 from absl import flags
@@ -22,7 +22,9 @@ def main():
             _VIDEO_ROOT.value, videos_per_class=_VIDEOS_PER_CLASS.value, seed=_SEED.value, on_video=bar.update
         )
     print(f"Synthetic videos: {total} of {len(DIRECTIONS)} classes ({', '.join(DIRECTIONS)}) in {root}")
-    print(f"Next: deepvideo-build-shards --format=folder --video_root={root} --holdout_fraction=0.25 --shards_dir=SHARDS")
+    print(
+        f"Next: deepvideo-build-shards --format=folder --video_root={root} --holdout_fraction=0.25 --shards_dir=SHARDS"
+    )
 
 
 def run():

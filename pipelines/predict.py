@@ -3,7 +3,8 @@
   deepvideo-predict --model_path=RUN a.mp4 b.mp4
   deepvideo-predict --model_path=model.tflite --json a.mp4
 
-A file that cannot be decoded gets a line of its own on standard error; the others are classified, and the exit status is 1.
+A file that cannot be decoded gets a line of its own on standard error; the others are classified, and the exit status
+is 1.
 """
 
 import json
@@ -14,9 +15,7 @@ from absl import flags
 from deepvideo_tf import cli
 from deepvideo_tf.errors import BadVideoError
 
-_MODEL_PATH = flags.DEFINE_string(
-    "model_path", None, "A run's folder, a SavedModel or a .tflite file.", required=True
-)
+_MODEL_PATH = flags.DEFINE_string("model_path", None, "A run's folder, a SavedModel or a .tflite file.", required=True)
 _JSON = flags.DEFINE_bool("json", False, "Print a line of JSON for each video.")
 _TOP = flags.DEFINE_integer("top", 5, "Classes shown of each video.", lower_bound=1)
 _CLIPS_PER_VIDEO = flags.DEFINE_integer(

@@ -2,7 +2,8 @@
 
   deepvideo-train --shards_dir=SHARDS --workdir=RUN --model=multires --width=0.25
 
-Run again, the same command goes on after the last whole epoch. The flags' defaults are the paper's where it states them.
+Run again, the same command goes on after the last whole epoch. The flags' defaults are the paper's where it states
+them.
 """
 
 import sys
@@ -19,8 +20,12 @@ _SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "The folder of shards.", r
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder: configuration, checkpoint, export.", required=True)
 _MODEL = flags.DEFINE_enum("model", _DEFAULTS.model, MODEL_NAMES, "The model.")
 _NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "Frames the model sees; by default as in the paper.")
-_FRAME_STRIDE = flags.DEFINE_integer("frame_stride", None, "Stored frames from one to the next; by default as in the paper.")
-_CROP_SIZE_PX = flags.DEFINE_integer("crop_size_px", None, "Height and width the model sees; by default as in the paper.")
+_FRAME_STRIDE = flags.DEFINE_integer(
+    "frame_stride", None, "Stored frames from one to the next; by default as in the paper."
+)
+_CROP_SIZE_PX = flags.DEFINE_integer(
+    "crop_size_px", None, "Height and width the model sees; by default as in the paper."
+)
 _FLIP = flags.DEFINE_bool("flip", True, "Whether a mirror image keeps its label. --noflip where left and right differ.")
 _WIDTH = flags.DEFINE_float("width", _DEFAULTS.width, "Scale of all filters and hidden units; 1 is the paper's.")
 _DROPOUT = flags.DEFINE_float("dropout", _DEFAULTS.dropout, "Dropout rate of both hidden dense layers.")

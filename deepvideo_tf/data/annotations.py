@@ -9,7 +9,26 @@ from pathlib import Path
 from deepvideo_tf.errors import AnnotationError
 
 VIDEO_SUFFIXES = frozenset(
-    ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()
+    [
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".flv",
+        ".gif",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".ogv",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+    ]
 )
 # UCF-101 names its files v_<Class>_g<group>_c<clip>; the clips of a group are cut from one source video.
 GROUP_PATTERN = re.compile(r"(v_.+_g\d+)_c\d+")
@@ -22,6 +41,7 @@ class LabelledVideo:
     Args:
         video_id: path below the video root, with forward slashes.
         labels: indices into the class names, ascending, at least one.
+
     """
 
     video_id: str
@@ -37,6 +57,7 @@ class Annotations:
         classes: class names; a label is an index into them.
         videos: the videos, in the order of their list.
         ignored: files below the root that are not videos by their names (`read_folder` only).
+
     """
 
     video_root: str
@@ -62,6 +83,7 @@ def read_folder(video_root):
 
     Raises:
         AnnotationError: the folder is missing, has no class folders, or one of them holds no video.
+
     """
     _check_video_root(video_root)
     root = Path(video_root)
@@ -71,8 +93,8 @@ def read_folder(video_root):
     videos = []
     ignored = [entry.name for entry in sorted(root.iterdir()) if entry.is_file() and not entry.name.startswith(".")]
     for label, folder in enumerate(folders):
-        # One level of folders, as the format says; what lies deeper is listed among the ignored. So is not what is
-        # hidden: the file managers' own notes.
+        # One level of folders, as the format says; what lies deeper is listed among the ignored. Hidden files are the
+        # file manager's own.
         names = sorted(entry.name for entry in (root / folder).iterdir() if not entry.name.startswith("."))
         _check_names([folder, *names], root)
         found = [
@@ -105,6 +127,7 @@ def read_classes(path):
 
     Raises:
         AnnotationError: the file cannot be read, has no name, an empty line between names, or a name twice.
+
     """
     names = [line.strip() for line in _read_lines(path)]
     while names and not names[-1]:
@@ -138,6 +161,7 @@ def read_list(annotations, video_root, classes):
 
     Raises:
         AnnotationError: a file cannot be read, or a line is not as described: the message names file and line.
+
     """
     _check_video_root(video_root)
     names = read_classes(classes)
@@ -208,6 +232,7 @@ def hold_out(annotations, fraction):
 
     Raises:
         AnnotationError: a class has a single video or group, which cannot be parted.
+
     """
     groups_of_class = {}
     for video in annotations.videos:
@@ -223,12 +248,8 @@ def hold_out(annotations, fraction):
         order = sorted(groups, key=lambda group: hashlib.sha256(group.encode()).digest())
         held_out = min(max(1, round(fraction * len(order))), len(order) - 1)
         test.update(video for group in order[:held_out] for video in groups[group])
-    parts = [
-        tuple(video for video in annotations.videos if (video in test) == is_test) for is_test in (False, True)
-    ]
-    return tuple(
-        Annotations(annotations.video_root, annotations.classes, part, annotations.ignored) for part in parts
-    )
+    parts = [tuple(video for video in annotations.videos if (video in test) == is_test) for is_test in (False, True)]
+    return tuple(Annotations(annotations.video_root, annotations.classes, part, annotations.ignored) for part in parts)
 
 
 def _group(video_id):

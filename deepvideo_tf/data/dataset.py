@@ -41,6 +41,7 @@ def make_dataset(shards_dir, split, clip: ClipSpec, *, batch_size=32, training=F
     Raises:
         ShardError: the shards are missing, unfinished or damaged.
         ConfigError: an argument is outside its range, or the shards cannot give such clips.
+
     """
     manifest = _checked_manifest(shards_dir, split, clip, batch_size)
     if training:
@@ -68,6 +69,7 @@ def make_evaluation_dataset(shards_dir, split, clip: ClipSpec, *, batch_size=8, 
     Raises:
         ShardError: the shards are missing, unfinished or damaged.
         ConfigError: an argument is outside its range, or the shards cannot give such clips.
+
     """
     manifest = _checked_manifest(shards_dir, split, clip, batch_size)
     if not isinstance(num_views, int) or not 1 <= num_views <= MAX_VIEWS:
@@ -97,8 +99,8 @@ def _check_clip(manifest: Manifest, clip: ClipSpec, shards_dir):
         )
     if clip.span > spec.clip_frames:
         raise ConfigError(
-            f"{clip.num_frames} frames {clip.frame_stride} apart span {clip.span} frames, but the clips in {shards_dir} "
-            f"have {spec.clip_frames}; build the shards with clip_frames={clip.span} or more"
+            f"{clip.num_frames} frames {clip.frame_stride} apart span {clip.span} frames, but the clips in "
+            f"{shards_dir} have {spec.clip_frames}; build the shards with clip_frames={clip.span} or more"
         )
 
 

@@ -20,6 +20,7 @@ MAX_ASPECT_RATIO = 16
 # The codecs at hand hold back 16 frames at most to bring them into the order of their display.
 MAX_REORDERED_FRAMES = 16
 DURATION_SLACK_S = 0.5  # containers round their durations
+STAMP_ROUNDING_S = 0.002  # and their time stamps, Matroska's to milliseconds: 0.0667 s must find the frame at 0.067
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class DecodedClip:
     Args:
         start_s: time of its first frame, seconds from the first frame of the video.
         frames: `clip_frames` frames: JPEG files, or arrays, uint8 `[height, width, 3]`.
+
     """
 
     start_s: float
@@ -50,6 +52,7 @@ def decode_clips(path, spec: ShardSpec, *, encode=True):
 
     Raises:
         BadVideoError: the file is not a video, is damaged, ends before its container says, or passes a limit.
+
     """
     import av  # here, so that programs that decode in another process do not load FFmpeg
 
@@ -68,8 +71,7 @@ def decode_clips(path, spec: ShardSpec, *, encode=True):
             frame_rate_fps=spec.frame_rate_fps,
         )
         wanted_s = [
-            frame_times_s(start, clip_frames=spec.clip_frames, frame_rate_fps=spec.frame_rate_fps)
-            for start in starts_s
+            frame_times_s(start, clip_frames=spec.clip_frames, frame_rate_fps=spec.frame_rate_fps) for start in starts_s
         ]
         frames = _frames_at(av, path, {time for clip in wanted_s for time in clip}, spec, encode, duration_s, frame_s)
     except av.FFmpegError as error:
@@ -149,8 +151,7 @@ def _frames_at(av, path, wanted_s, spec, encode, duration_s, frame_s):
     container, stream = _open(av, path)
     resize = _Resizer(av, path, spec.frame_size_px, float(stream.sample_aspect_ratio or 1))
     pending, found = deque(sorted(wanted_s)), {}
-    # Half a frame's tolerance: 0.04 s must find the frame stamped 0.0400001.
-    tolerance_s = min(frame_s, 1 / spec.frame_rate_fps) / 2
+    tolerance_s = min(STAMP_ROUNDING_S, frame_s / 4)
     with container:
         first_s = shown = last_s = None
         for stamp_s, frame in _frames_in_order(container, stream):

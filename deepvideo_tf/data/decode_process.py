@@ -1,7 +1,7 @@
 """The decoder in a process of its own, so that a file that hangs or crashes FFmpeg costs a process and not the job.
 
-Parent and child speak over pipes: a request is a line of JSON; an answer is a line of JSON, followed by the bytes of the
-frames. Nothing is pickled: what comes back from a process that has read an untrusted file is only ever taken as data.
+Parent and child speak over pipes: a request is a line of JSON; an answer is a line of JSON, followed by the bytes of
+the frames. Nothing is pickled: what comes back from a process that has read an untrusted file is only taken as data.
 """
 
 import json
@@ -32,6 +32,7 @@ class DecoderProcess:
 
     Raises:
         ConfigError: `timeout_s` is not above 0.
+
     """
 
     def __init__(self, timeout_s=DEFAULT_TIMEOUT_S):
@@ -68,9 +69,10 @@ class DecoderProcess:
 
         Raises:
             BadVideoError: also when the file takes more than `timeout_s`, or kills the decoder.
+
         """
         if self._process is None:
-            self._stderr = tempfile.TemporaryFile()
+            self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
             self._process = subprocess.Popen(
                 COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr
             )

@@ -8,8 +8,8 @@ MAX_VIEWS = 5
 def clip_starts_s(duration_s, *, clips, clip_frames, frame_rate_fps):
     """Start times of the clips of one video, evenly spread from its beginning to its end.
 
-    Differs from the paper, which draws them at random (section 4.1): evenly spread ones cover the video, and come out the
-    same on every machine.
+    Differs from the paper, which draws them at random (section 4.1): evenly spread ones cover the video, and come out
+    the same on every machine.
 
     Args:
         duration_s: length of the video, seconds.
@@ -20,6 +20,7 @@ def clip_starts_s(duration_s, *, clips, clip_frames, frame_rate_fps):
     Returns:
         Start times in seconds from the first frame, ascending: `clips` of them, or fewer where the video is so short
         that two would start within one frame of each other.
+
     """
     last_start_s = max(0.0, duration_s - clip_frames / frame_rate_fps)
     distinct = 1 + int(last_start_s * frame_rate_fps + 1e-6)
@@ -51,6 +52,7 @@ def view_boxes(frame_size_px, crop_size_px, num_views, flip):
 
     Returns:
         List of (top_px, left_px, mirrored).
+
     """
     room_px = frame_size_px - crop_size_px
     corners = [(room_px // 2, room_px // 2), (0, 0), (room_px, room_px), (0, room_px), (room_px, 0)]

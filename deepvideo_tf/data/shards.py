@@ -1,8 +1,8 @@
 """Building TFRecord shards of clips from labelled videos, and the manifest beside them.
 
-The unit of work is one shard: `make_shard` decodes its videos, writes a temporary file and renames it when it is whole. It
-knows of no engine. Everything stays in a hidden folder until the build has succeeded; then the shards take their final
-names and the manifest is written last, so that a directory without a manifest is an unfinished build.
+The unit of work is one shard: `make_shard` decodes its videos, writes a temporary file and renames it when it is whole.
+It knows of no engine. Everything stays in a hidden folder until the build has succeeded; then the shards take their
+final names and the manifest is written last, so that a folder without a manifest is an unfinished build.
 """
 
 import hashlib
@@ -38,6 +38,7 @@ class ShardTask:
         videos: the videos of this shard, in order.
         spec: what the clips are.
         timeout_s: seconds that one video may take.
+
     """
 
     path: str
@@ -60,6 +61,7 @@ class Manifest:
         used: number of videos in the shards; `listed` is `used` and the skipped ones together.
         skipped: dicts of `video_id` and `reason`.
         shards: dicts of `name`, `records`, `bytes`, `sha256`, `videos`.
+
     """
 
     split: str
@@ -94,6 +96,7 @@ def read_manifest(shards_dir, split):
 
     Raises:
         ShardError: there is no finished build of this split, or its manifest or one of its shards is damaged.
+
     """
     path = manifest_path(shards_dir, split)
     if not path.exists():
@@ -137,6 +140,7 @@ def make_shard(task: ShardTask, *, on_video=None):
 
     Returns:
         Dict of `records`, `bytes`, `sha256`, `videos` and `skipped` (a list of dicts of `video_id` and `reason`).
+
     """
     import tensorflow as tf
 
@@ -204,7 +208,9 @@ def build_shards(
 
     Raises:
         ConfigError: an argument is outside its range.
-        ShardError: too many videos are bad, the folder holds a build of something else, or another process builds there.
+        ShardError: too many videos are bad, or the folder holds a build of something else, cannot be written, or is
+            being built by another process.
+
     """
     if split not in SPLITS:
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}. Received: {split!r}")

@@ -41,6 +41,7 @@ def make_synthetic(video_root, *, videos_per_class=32, seed=0, on_video=None):
     Raises:
         ConfigError: an argument is outside its range.
         ShardError: the folder exists and holds something else, or cannot be written.
+
     """
     if not isinstance(videos_per_class, int) or videos_per_class < 2:
         raise ConfigError(f"videos_per_class must be a whole number, 2 or more. Received: {videos_per_class!r}")
@@ -59,7 +60,9 @@ def make_synthetic(video_root, *, videos_per_class=32, seed=0, on_video=None):
             (unfinished / name).mkdir(parents=True)
             for number in range(videos_per_class):
                 rng = np.random.default_rng([seed, class_number, number])
-                _write_video(unfinished / name / f"{number:04d}.mp4", _drifting_frames(rng, DIRECTIONS[name]))
+                texture, offset = _texture(rng), rng.integers(TEXTURE_PX, size=2)
+                step = np.array(DIRECTIONS[name]) * rng.integers(MIN_SPEED_PX, MAX_SPEED_PX, endpoint=True)
+                _write_video(unfinished / name / f"{number:04d}.mp4", _drifting_frames(texture, offset, step))
                 if on_video is not None:
                     on_video()
         (unfinished / NOTE_NAME).write_text(note)
@@ -81,11 +84,8 @@ def _texture(rng):
     return np.clip(128 + 48 * noise, 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
 
-def _drifting_frames(rng, direction):
-    """Yields frames, uint8 `[SIZE_PX, SIZE_PX, 3]`, of a texture that moves by whole pixels."""
-    texture = _texture(rng)
-    offset = rng.integers(TEXTURE_PX, size=2)
-    step = np.array(direction) * rng.integers(MIN_SPEED_PX, MAX_SPEED_PX, endpoint=True)
+def _drifting_frames(texture, offset, step):
+    """Yields frames, uint8 `[SIZE_PX, SIZE_PX, 3]`, of a texture that moves by `step`, (down, right), a frame."""
     for number in range(NUM_FRAMES):
         # The window moves against the direction in which the picture is seen to move.
         top, left = (offset - number * step) % TEXTURE_PX

@@ -45,6 +45,7 @@ def multires(
 
     Raises:
         ConfigError: (a ValueError) an argument is outside its range.
+
     """
     if num_frames is None and fusion in FUSION_CLIPS:
         num_frames = FUSION_CLIPS[fusion].num_frames
@@ -61,8 +62,6 @@ def multires(
     clip, frames = clip_input(num_frames, crop_size_px)
     ends = []
     for stream, views in (("context", context_views(frames)), ("fovea", fovea_views(frames, crop_size_px))):
-        ends += tower(
-            views, width=width, lrn_beta=lrn_beta, windows=windows, last_pool=False, prefix=f"{stream}_"
-        )
+        ends += tower(views, width=width, lrn_beta=lrn_beta, windows=windows, last_pool=False, prefix=f"{stream}_")
     logits = head(ends, num_classes=num_classes, width=width, dropout=dropout)
     return keras.Model(clip, logits, name="multires" if fusion == "single_frame" else f"multires_{fusion}")

@@ -32,6 +32,7 @@ def check_model_arguments(*, num_classes, width, crop_size_px, dropout, lrn_beta
 
     Raises:
         ConfigError: (a ValueError) naming the argument, what was expected and what came.
+
     """
     if not isinstance(num_classes, int) or num_classes < 1:
         raise ConfigError(f"num_classes must be a whole number, 1 or more. Received: {num_classes!r}")
@@ -39,7 +40,8 @@ def check_model_arguments(*, num_classes, width, crop_size_px, dropout, lrn_beta
         raise ConfigError(f"num_frames must be a whole number, 1 or more. Received: {num_frames!r}")
     if not isinstance(crop_size_px, int) or crop_size_px < min_crop_size_px:
         raise ConfigError(
-            f"crop_size_px must be a whole number, {min_crop_size_px} or more for this model. Received: {crop_size_px!r}"
+            f"crop_size_px must be a whole number, {min_crop_size_px} or more for this model. "
+            f"Received: {crop_size_px!r}"
         )
     if not 0 < width <= 8:
         raise ConfigError(f"width must be above 0 and at most 8. Received: {width!r}")
@@ -59,6 +61,7 @@ def clip_input(num_frames, crop_size_px):
     Returns:
         The input, uint8 `[batch, time, height, width, 3]`, raw pixels; and a list of T float tensors
         `[batch, height, width, 3]`, 117 subtracted (section 3.3).
+
     """
     clip = keras.Input((num_frames, crop_size_px, crop_size_px, 3), dtype="uint8", name="clip")
     pixels = keras.layers.Rescaling(scale=1.0, offset=-PIXEL_MEAN, name="subtract_mean")(clip)
@@ -76,6 +79,7 @@ def concat_windows(columns, size, stride, name):
 
     Returns:
         List of `1 + (len(columns) - size) // stride` tensors `[batch, height, width, size * channel]`.
+
     """
     if size == 1 and stride == 1:
         return columns
@@ -99,6 +103,7 @@ def tower(columns, *, width, lrn_beta, windows=NO_WINDOWS, last_pool=True, prefi
 
     Returns:
         List of the columns that time is fused down to, `[batch, 7, 7, 256]` each at the paper's sizes.
+
     """
 
     def conv(number, size, stride=1, padding="same"):
@@ -141,6 +146,7 @@ def head(ends, *, num_classes, width, dropout):
 
     Returns:
         Logits, float32 `[batch, num_classes]`.
+
     """
     x = keras.layers.Concatenate(name="ends")(ends) if len(ends) > 1 else ends[0]
     x = keras.layers.Flatten(name="flatten")(x)

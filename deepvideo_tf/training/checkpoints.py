@@ -1,12 +1,13 @@
 """A run's folder: its checkpoint and what makes it usable by others.
 
-A checkpoint is one file, `checkpoint.weights.h5`: the weights, the optimiser's state (hence the number of steps done) and,
-as JSON, the configuration and the model card with the class names. It is replaced by one rename. Only numbers and text are
-read from it: the model is built by this package's own builders, never from a program stored in a file.
+A checkpoint is one file, `checkpoint.weights.h5`: the weights, the optimiser's state (hence the number of steps done)
+and, as JSON, the configuration and the model card with the class names. It is replaced by one rename. Only numbers and
+text are read from it: the model is built by this package's own builders, never from a program stored in a file.
 """
 
 import json
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class Run:
         config: how it was trained.
         card: the model's classes, clip and shards.
         model: a `keras.Model` in float32, from uint8 clips to logits.
+
     """
 
     config: TrainConfig
@@ -50,6 +52,7 @@ def save_checkpoint(workdir, model, config: TrainConfig, card: ModelCard):
         model: the compiled model.
         config: how it is trained.
         card: its classes, clip and shards.
+
     """
     path = checkpoint_path(workdir)
     temporary = path.with_name("unfinished-" + path.name)
@@ -74,6 +77,7 @@ def read_description(workdir):
 
     Raises:
         ModelFileError: there is no checkpoint, or it is damaged or not one of this package's.
+
     """
     path = checkpoint_path(workdir)
     if not path.is_file():
@@ -98,11 +102,14 @@ def load_weights(workdir, model):
 
     Raises:
         ModelFileError: the checkpoint is damaged or belongs to another model.
+
     """
     path = checkpoint_path(workdir)
     try:
-        model.load_weights(path)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras only warns where it leaves a layer as it was
+            model.load_weights(path)
+    except (OSError, KeyError, ValueError, RuntimeError, UserWarning) as error:
         raise ModelFileError(f"{path}: its weights do not load: {str(error).splitlines()[0]:.200}") from None
 
 
@@ -117,6 +124,7 @@ def load_run(workdir):
 
     Raises:
         ModelFileError: there is no checkpoint, or it is damaged.
+
     """
     config, card = read_description(workdir)
     try:

@@ -31,8 +31,8 @@ def train(config: TrainConfig, shards_dir, workdir, *, verbose=0):
     Args:
         config: what the run is.
         shards_dir: the folder of shards.
-        workdir: the run's folder; made if it is not there. Gets `config.json`, `history.csv`, `checkpoint.weights.h5` and
-            `saved_model/<version>`.
+        workdir: the run's folder; made if it is not there. Gets `config.json`, `history.csv`, `checkpoint.weights.h5`
+            and `saved_model/<version>`.
         verbose: 0 for silence, 1 for Keras's progress bar, 2 for a line an epoch.
 
     Returns:
@@ -43,6 +43,7 @@ def train(config: TrainConfig, shards_dir, workdir, *, verbose=0):
         ConfigError: the shards cannot give the clips that the model needs.
         ModelFileError: the folder holds another run, or another process trains there.
         TrainingError: the loss became NaN or infinite.
+
     """
     manifest = read_manifest(shards_dir, "train")
     card = ModelCard(config.model, manifest.classes, config.clip, manifest.spec)
@@ -90,10 +91,14 @@ def _check_workdir(workdir, config, card):
         return
     there_config, there_card = read_description(workdir)
     if there_card != card:
-        raise ModelFileError(f"{workdir}: holds a run of another model, other classes or other shards; give another folder")
+        raise ModelFileError(
+            f"{workdir}: holds a run of another model, other classes or other shards; give another folder"
+        )
     if there_config != config:
         there, here = to_json(there_config), to_json(config)
-        changed = ", ".join(f"{name}={there[name]} there, {here[name]} here" for name in here if there[name] != here[name])
+        changed = ", ".join(
+            f"{name}={there[name]} there, {here[name]} here" for name in here if there[name] != here[name]
+        )
         raise ModelFileError(f"{workdir}: holds a run with another configuration ({changed}); give another folder")
 
 

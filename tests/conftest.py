@@ -1,0 +1,95 @@
+"""What all tests share: the real videos, a small set of synthetic shards, and a run trained on them."""
+
+import os
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+REPOSITORY = Path(__file__).parent.parent
+DATA = Path(os.environ.get("DEEPVIDEO_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+
+
+def real_data(folder):
+    """A folder of real videos; the test is skipped where it is absent, except on CI, where it must be there."""
+    path = DATA / folder
+    if not path.is_dir() and not os.environ.get("CI"):
+        pytest.skip(f"no real videos at {path}; set DEEPVIDEO_TEST_DATA to where they are")
+    assert path.is_dir()
+    return path
+
+
+@pytest.fixture(scope="session")
+def ucf101_6():
+    """Six classes of UCF-101."""
+    return real_data("ucf101-6")
+
+
+@pytest.fixture(scope="session")
+def odd_videos():
+    """Assorted odd and broken videos."""
+    return real_data("odd-videos")
+
+
+@pytest.fixture(scope="session")
+def synthetic_videos(tmp_path_factory):
+    """Four classes of four synthetic videos, <class>/<number>.mp4."""
+    import deepvideo_tf as dv
+
+    return dv.make_synthetic(tmp_path_factory.mktemp("synthetic") / "videos", videos_per_class=4)
+
+
+@pytest.fixture(scope="session")
+def small_shards(synthetic_videos, tmp_path_factory):
+    """Train and test shards of the synthetic videos: 36 px frames, 3 clips a video, 3 shards a split."""
+    import deepvideo_tf as dv
+    from deepvideo_tf.data.annotations import hold_out
+
+    shards_dir = tmp_path_factory.mktemp("shards")
+    parts = hold_out(dv.read_folder(synthetic_videos), 0.25)
+    for split, part in zip(("train", "test"), parts, strict=True):
+        spec = dv.ShardSpec(clips_per_video=3, frame_size_px=36)
+        dv.build_shards(part, shards_dir, split=split, spec=spec, num_shards=3, num_workers=2)
+    return shards_dir
+
+
+@pytest.fixture(scope="session")
+def small_config():
+    """A run that takes seconds."""
+    import deepvideo_tf as dv
+
+    clip = dv.ClipSpec(num_frames=10, crop_size_px=32, flip=False)
+    return dv.TrainConfig(
+        model="multires_early_fusion",
+        clip=clip,
+        width=0.05,
+        optimizer="adamw",
+        num_epochs=2,
+        global_batch_size=8,
+    )
+
+
+@pytest.fixture(scope="session")
+def small_run(small_shards, small_config, tmp_path_factory):
+    """The folder of a run trained on the small shards."""
+    import deepvideo_tf as dv
+
+    workdir = tmp_path_factory.mktemp("runs") / "run"
+    dv.train(small_config, small_shards, workdir)
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def run_program():
+    """Runs an installed program as a user would; returns its status and what it printed."""
+
+    def run(name, *arguments, cwd=None):
+        program = Path(sysconfig.get_path("scripts")) / f"deepvideo-{name}"
+        return subprocess.run(
+            [program, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False, timeout=500
+        )
+
+    return run

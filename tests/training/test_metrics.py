@@ -1,0 +1,59 @@
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from deepvideo_tf.training.metrics import HitAtK, hits_at_k
+
+
+def reference(is_true, scores, k):
+    """Hit@k one example at a time: rank all classes, wrong ones first among equals."""
+    hits = []
+    for truth, row in zip(is_true, scores, strict=True):
+        ranked = sorted(range(len(row)), key=lambda label: (-row[label], truth[label]))
+        hits.append(any(truth[label] for label in ranked[:k]))
+    return np.array(hits)
+
+
+@st.composite
+def cases(draw):
+    shape = (draw(st.integers(1, 5)), draw(st.integers(1, 6)))
+    is_true = draw(hnp.arrays(bool, shape))
+    scores = draw(hnp.arrays(np.float32, shape, elements=st.sampled_from([-1.0, 0.0, 0.25, 1.0, 7.0])))
+    return is_true, scores, draw(st.integers(1, shape[1]))
+
+
+@given(cases())
+def test_numpy_agrees_with_the_reference(case):
+    np.testing.assert_array_equal(hits_at_k(*case), reference(*case))
+
+
+@given(cases())
+def test_keras_agrees_with_numpy(case):
+    is_true, scores, k = case
+    metric = HitAtK(k)
+    metric.update_state(is_true / np.maximum(is_true.sum(-1, keepdims=True), 1), scores)
+    assert float(metric.result()) == pytest.approx(hits_at_k(is_true, scores, k).mean(), abs=1e-6)
+
+
+def test_a_model_that_answers_the_same_for_all_scores_nothing():
+    assert not hits_at_k(np.eye(3, dtype=bool), np.ones((3, 3)), 1).any()
+    assert hits_at_k(np.eye(3, dtype=bool), np.ones((3, 3)), 3).all()
+
+
+def test_it_accumulates_and_is_serialised():
+    metric = HitAtK(2)
+    assert metric.name == "hit_at_2"
+    metric.update_state([[1.0, 0.0, 0.0]], [[3.0, 2.0, 1.0]])
+    metric.update_state([[0.0, 0.0, 1.0]], [[3.0, 2.0, 1.0]])
+    assert float(metric.result()) == 0.5
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
+    assert (again.k, again.name) == (2, "hit_at_2")
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, "1"])
+def test_bad_k(k):
+    with pytest.raises(ValueError, match="k must be"):
+        HitAtK(k)
