@@ -27,7 +27,6 @@ def run(main, *, positional=None):
     Args:
         main: called with no arguments, or with the list of positional arguments if `positional` is given.
         positional: what the positional arguments are, for the help (`VIDEO...`); None where there are none.
-
     """
     signal.signal(signal.SIGTERM, _interrupt)
     library_logger().addHandler(logging.StreamHandler())

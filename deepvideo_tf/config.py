@@ -53,7 +53,6 @@ class ClipSpec:
 
     Raises:
         ConfigError: a field is outside its range.
-
     """
 
     num_frames: int = 1
@@ -90,7 +89,6 @@ class ShardSpec:
 
     Raises:
         ConfigError: a field is outside its range.
-
     """
 
     clips_per_video: int = 20
@@ -148,7 +146,6 @@ class TrainConfig:
 
     Raises:
         ConfigError: a field is outside its range.
-
     """
 
     model: str = "multires"
@@ -204,7 +201,6 @@ class ModelCard:
         classes: class names in the order of the model's outputs.
         clip: what the model sees of a stored clip.
         shards: how the clips were made from videos; prediction makes them the same way.
-
     """
 
     model: str
@@ -231,7 +227,6 @@ def from_json(kind, data, source):
 
     Raises:
         ConfigError: `data` is not such a configuration.
-
     """
     names = {item.name for item in dataclasses.fields(kind)}
     if not isinstance(data, dict) or not set(data) <= names:

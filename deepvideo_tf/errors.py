@@ -23,7 +23,6 @@ class BadVideoError(DeepVideoError):
     Args:
         path: the video file.
         reason: what is wrong with it, in a few words.
-
     """
 
     def __init__(self, path: str, reason: str):

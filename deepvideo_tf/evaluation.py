@@ -35,7 +35,6 @@ def evaluate(workdir, shards_dir, *, split="test", num_views=4, ks=None, batch_s
         ModelFileError: the run cannot be loaded, or its classes are not those of the shards, in the same order.
         ShardError: the shards are missing, unfinished or damaged.
         ConfigError: an argument is outside its range.
-
     """
     run = load_run(workdir)
     manifest = read_manifest(shards_dir, split)
@@ -77,7 +76,6 @@ def check_classes(of_model, of_shards, workdir, shards_dir):
 
     Raises:
         ModelFileError: the two differ.
-
     """
     if of_model == of_shards:
         return

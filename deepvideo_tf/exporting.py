@@ -33,7 +33,6 @@ def export_saved_model(workdir, export_dir):
 
     Raises:
         ModelFileError: the run cannot be loaded, or the folder not be written.
-
     """
     run = load_run(workdir)
     export_dir = Path(export_dir)
@@ -92,7 +91,6 @@ def export_tflite(workdir, path):
     Raises:
         ModelFileError: the run cannot be loaded, or the file not be written.
         ConfigError: the path does not end in `.tflite`.
-
     """
     path = Path(path)
     if path.suffix != ".tflite":

@@ -28,7 +28,6 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     Raises:
         ValueError: an argument is outside its range.
-
     """
 
     def __init__(self, depth_radius=2, bias=2.0, alpha=1e-4, beta=0.5, **kwargs):
@@ -54,7 +53,6 @@ class LocalResponseNormalization(keras.layers.Layer):
 
         Returns:
             Same shape and dtype.
-
         """
         channel = np.arange(inputs.shape[-1])
         near = np.abs(channel[:, None] - channel[None, :]) <= self.depth_radius

@@ -23,7 +23,6 @@ class Predictor:
     Args:
         card: its classes, and how its clips are made from a video.
         probabilities: from uint8 clips `[batch, time, height, width, 3]` to float32 `[batch, class]`.
-
     """
 
     card: ModelCard
@@ -41,7 +40,6 @@ def load_predictor(model_path):
 
     Raises:
         ModelFileError: it is none of these, is damaged, or the package that reads it is not installed.
-
     """
     kind, path = find_model(model_path)
     load = {"tflite": _load_tflite, "run": _load_run, "saved_model": _load_saved_model}[kind]
@@ -59,7 +57,6 @@ def find_model(model_path):
 
     Raises:
         ModelFileError: it is none of these.
-
     """
     path = Path(model_path)
     if path.is_file() and path.suffix == ".tflite":
@@ -92,7 +89,6 @@ def predict_video(
         BadVideoError: the video cannot be decoded.
         ModelFileError: the model cannot be loaded.
         ConfigError: an argument is outside its range.
-
     """
     if not isinstance(predictor, Predictor):
         predictor = load_predictor(predictor)

@@ -12,6 +12,7 @@ from absl import flags
 from tqdm import tqdm
 
 from deepvideo_tf import cli
+from deepvideo_tf.files import write_text_atomically
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.", required=True)
 _SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "The folder of shards.", required=True)
@@ -31,7 +32,7 @@ def main():
             _WORKDIR.value, _SHARDS_DIR.value, split=_SPLIT.value, num_views=_NUM_VIEWS.value, on_batch=bar.update
         )
     path = Path(_WORKDIR.value) / f"evaluation-{_SPLIT.value}.json"
-    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text_atomically(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     _print_result(result)
     print(f"Evaluation: {path}")
     print(f"Next: deepvideo-predict --model_path={_WORKDIR.value} VIDEO...")

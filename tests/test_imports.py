@@ -15,14 +15,15 @@ PACKAGE = REPOSITORY / "deepvideo_tf"
 MAY_IMPORT = {
     "__init__": {"errors"},
     "errors": set(),
+    "files": set(),
     "config": {"errors"},
     "cli": {"errors"},
     "layers": {"errors", "config"},
     "models": {"errors", "config", "layers", "models"},
-    "data": {"errors", "config", "data"},
-    "training": {"errors", "config", "models", "data", "training", "exporting"},
-    "exporting": {"errors", "config", "data", "training", "models"},
-    "evaluation": {"errors", "config", "data", "training", "models"},
+    "data": {"errors", "config", "files", "data"},
+    "training": {"errors", "config", "files", "models", "data", "training", "exporting"},
+    "exporting": {"errors", "config", "files", "data", "training", "models"},
+    "evaluation": {"errors", "config", "files", "data", "training", "models"},
     "prediction": {"errors", "config", "data", "training"},
 }
 PROGRAM_FOLDERS = ("pipelines", "export")

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepvideo_tf.errors import AnnotationError
+from deepvideo_tf.errors import AnnotationError, ConfigError
 
 VIDEO_SUFFIXES = frozenset(
     [
@@ -41,7 +41,6 @@ class LabelledVideo:
     Args:
         video_id: path below the video root, with forward slashes.
         labels: indices into the class names, ascending, at least one.
-
     """
 
     video_id: str
@@ -57,7 +56,6 @@ class Annotations:
         classes: class names; a label is an index into them.
         videos: the videos, in the order of their list.
         ignored: files below the root that are not videos by their names (`read_folder` only).
-
     """
 
     video_root: str
@@ -83,7 +81,6 @@ def read_folder(video_root):
 
     Raises:
         AnnotationError: the folder is missing, has no class folders, or one of them holds no video.
-
     """
     _check_video_root(video_root)
     root = Path(video_root)
@@ -127,7 +124,6 @@ def read_classes(path):
 
     Raises:
         AnnotationError: the file cannot be read, has no name, an empty line between names, or a name twice.
-
     """
     names = [line.strip() for line in _read_lines(path)]
     while names and not names[-1]:
@@ -161,7 +157,6 @@ def read_list(annotations, video_root, classes):
 
     Raises:
         AnnotationError: a file cannot be read, or a line is not as described: the message names file and line.
-
     """
     _check_video_root(video_root)
     names = read_classes(classes)
@@ -208,8 +203,13 @@ def _checked_path(path, root, where):
 
 
 def _label(text, label_of, num_classes, where, classes):
-    if text in label_of:
+    if text in label_of and (not text.isdigit() or label_of[text] == int(text)):
         return label_of[text]
+    if text in label_of:
+        raise AnnotationError(
+            f"{where}: {text!r} is both a label number and the name of class {label_of[text]} in {classes}; "
+            "give that class a name that is no number"
+        )
     if text.isascii() and text.isdigit() and int(text) < num_classes:
         return int(text)
     raise AnnotationError(
@@ -225,15 +225,17 @@ def hold_out(annotations, fraction):
 
     Args:
         annotations: single-label `Annotations`.
-        fraction: part of each class to hold out, above 0 and below 1: at least one video or group, and never all.
+        fraction: part of each class to hold out, above 0 and below 1; at least one video or group is, and never all.
 
     Returns:
         Training and test `Annotations`.
 
     Raises:
         AnnotationError: a class has a single video or group, which cannot be parted.
-
+        ConfigError: the fraction is outside its range.
     """
+    if not 0 < fraction < 1:
+        raise ConfigError(f"holdout_fraction must be above 0 and below 1. Received: {fraction!r}")
     groups_of_class = {}
     for video in annotations.videos:
         groups = groups_of_class.setdefault(video.labels[0], {})

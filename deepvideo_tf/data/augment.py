@@ -15,7 +15,6 @@ def random_frame_start(seed, stored_frames, span):
 
     Returns:
         int32 scalar.
-
     """
     return tf.random.stateless_uniform([], seed, maxval=stored_frames - span + 1, dtype=tf.int32)
 
@@ -30,7 +29,6 @@ def random_view(seed, frame_size_px, clip: ClipSpec):
 
     Returns:
         int32 `[3]`: top_px, left_px, and 1 where mirrored.
-
     """
     corner = tf.random.stateless_uniform(
         [2], tf.random.fold_in(seed, 0), maxval=frame_size_px - clip.crop_size_px + 1, dtype=tf.int32

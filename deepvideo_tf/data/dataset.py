@@ -41,7 +41,6 @@ def make_dataset(shards_dir, split, clip: ClipSpec, *, batch_size=32, training=F
     Raises:
         ShardError: the shards are missing, unfinished or damaged.
         ConfigError: an argument is outside its range, or the shards cannot give such clips.
-
     """
     manifest = _checked_manifest(shards_dir, split, clip, batch_size)
     if training:
@@ -69,7 +68,6 @@ def make_evaluation_dataset(shards_dir, split, clip: ClipSpec, *, batch_size=8, 
     Raises:
         ShardError: the shards are missing, unfinished or damaged.
         ConfigError: an argument is outside its range, or the shards cannot give such clips.
-
     """
     manifest = _checked_manifest(shards_dir, split, clip, batch_size)
     if not isinstance(num_views, int) or not 1 <= num_views <= MAX_VIEWS:

@@ -30,7 +30,6 @@ class DecodedClip:
     Args:
         start_s: time of its first frame, seconds from the first frame of the video.
         frames: `clip_frames` frames: JPEG files, or arrays, uint8 `[height, width, 3]`.
-
     """
 
     start_s: float
@@ -52,7 +51,6 @@ def decode_clips(path, spec: ShardSpec, *, encode=True):
 
     Raises:
         BadVideoError: the file is not a video, is damaged, ends before its container says, or passes a limit.
-
     """
     import av  # here, so that programs that decode in another process do not load FFmpeg
 

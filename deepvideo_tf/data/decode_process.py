@@ -32,7 +32,6 @@ class DecoderProcess:
 
     Raises:
         ConfigError: `timeout_s` is not above 0.
-
     """
 
     def __init__(self, timeout_s=DEFAULT_TIMEOUT_S):
@@ -69,7 +68,6 @@ class DecoderProcess:
 
         Raises:
             BadVideoError: also when the file takes more than `timeout_s`, or kills the decoder.
-
         """
         if self._process is None:
             self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process

@@ -22,7 +22,6 @@ def clip_to_record(video_id, labels, clip_index, clip, frame_rate_fps):
 
     Returns:
         A serialised `tf.train.SequenceExample`, bytes.
-
     """
 
     def ints(values):
@@ -59,7 +58,6 @@ def parse_record(record):
     Returns:
         Dict of `video_id` (string), `labels` (int64 `[number of labels]`), `clip_index` (int64), `start_s` and
         `frame_rate_fps` (float32), and `frames` (string `[stored frames]`, JPEG files).
-
     """
     context, lists = tf.io.parse_single_sequence_example(
         record,

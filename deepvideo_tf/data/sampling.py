@@ -20,7 +20,6 @@ def clip_starts_s(duration_s, *, clips, clip_frames, frame_rate_fps):
     Returns:
         Start times in seconds from the first frame, ascending: `clips` of them, or fewer where the video is so short
         that two would start within one frame of each other.
-
     """
     last_start_s = max(0.0, duration_s - clip_frames / frame_rate_fps)
     distinct = 1 + int(last_start_s * frame_rate_fps + 1e-6)
@@ -52,7 +51,6 @@ def view_boxes(frame_size_px, crop_size_px, num_views, flip):
 
     Returns:
         List of (top_px, left_px, mirrored).
-
     """
     room_px = frame_size_px - crop_size_px
     corners = [(room_px // 2, room_px // 2), (0, 0), (room_px, room_px), (0, room_px), (room_px, 0)]

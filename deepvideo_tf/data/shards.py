@@ -21,6 +21,7 @@ from deepvideo_tf.config import ShardSpec, from_json, to_json
 from deepvideo_tf.data.annotations import Annotations, LabelledVideo
 from deepvideo_tf.data.decode_process import DEFAULT_TIMEOUT_S, DecoderProcess
 from deepvideo_tf.errors import BadVideoError, ConfigError, ShardError
+from deepvideo_tf.files import write_text_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,6 @@ class ShardTask:
         videos: the videos of this shard, in order.
         spec: what the clips are.
         timeout_s: seconds that one video may take.
-
     """
 
     path: str
@@ -61,7 +61,6 @@ class Manifest:
         used: number of videos in the shards; `listed` is `used` and the skipped ones together.
         skipped: dicts of `video_id` and `reason`.
         shards: dicts of `name`, `records`, `bytes`, `sha256`, `videos`.
-
     """
 
     split: str
@@ -96,7 +95,6 @@ def read_manifest(shards_dir, split):
 
     Raises:
         ShardError: there is no finished build of this split, or its manifest or one of its shards is damaged.
-
     """
     path = manifest_path(shards_dir, split)
     if not path.exists():
@@ -140,7 +138,6 @@ def make_shard(task: ShardTask, *, on_video=None):
 
     Returns:
         Dict of `records`, `bytes`, `sha256`, `videos` and `skipped` (a list of dicts of `video_id` and `reason`).
-
     """
     import tensorflow as tf
 
@@ -210,7 +207,6 @@ def build_shards(
         ConfigError: an argument is outside its range.
         ShardError: too many videos are bad, or the folder holds a build of something else, cannot be written, or is
             being built by another process.
-
     """
     if split not in SPLITS:
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}. Received: {split!r}")
@@ -284,7 +280,7 @@ def _open_build_dir(build_dir, fingerprint):
         shutil.rmtree(build_dir)  # of another build that never finished: nothing of it has a final name
     if not build_dir.exists():
         build_dir.mkdir()
-        _write_atomically(note, fingerprint)
+        write_text_atomically(note, fingerprint)
 
 
 def _make_shards(tasks, num_workers, max_bad_fraction, on_video):
@@ -313,7 +309,7 @@ def _make_shards(tasks, num_workers, max_bad_fraction, on_video):
             for future in as_completed(futures):
                 number = futures[future]
                 results[number] = future.result()
-                _write_atomically(_result_path(tasks[number]), json.dumps(results[number]))
+                write_text_atomically(_result_path(tasks[number]), json.dumps(results[number]))
                 _check_bad(results, listed, max_bad_fraction)
         except BaseException:
             stop.set()
@@ -365,15 +361,6 @@ def _finish(annotations, shards_dir, split, spec, fingerprint, tasks, results):
         "spec": to_json(spec),
         "shards": shards,
     }
-    _write_atomically(manifest_path(shards_dir, split), json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    write_text_atomically(manifest_path(shards_dir, split), json.dumps(data, indent=1, ensure_ascii=False) + "\n")
     shutil.rmtree(_build_dir(shards_dir, split))
     return read_manifest(shards_dir, split)
-
-
-def _write_atomically(path, text):
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -41,7 +41,6 @@ def make_synthetic(video_root, *, videos_per_class=32, seed=0, on_video=None):
     Raises:
         ConfigError: an argument is outside its range.
         ShardError: the folder exists and holds something else, or cannot be written.
-
     """
     if not isinstance(videos_per_class, int) or videos_per_class < 2:
         raise ConfigError(f"videos_per_class must be a whole number, 2 or more. Received: {videos_per_class!r}")

@@ -24,7 +24,6 @@ def fusion_windows(fusion, num_frames):
 
     Raises:
         ConfigError: another name, or a number of frames that this fusion cannot take.
-
     """
     if fusion not in FUSIONS:
         raise ConfigError(f"fusion must be one of {', '.join(FUSIONS)}. Received: {fusion!r}")
@@ -71,7 +70,6 @@ def single_frame(num_classes, *, num_frames=1, crop_size_px=170, width=1.0, drop
 
     Raises:
         ConfigError: (a ValueError) an argument is outside its range.
-
     """
     return _full_frame("single_frame", num_classes, num_frames, crop_size_px, width, dropout, lrn_beta)
 
@@ -93,7 +91,6 @@ def early_fusion(num_classes, *, num_frames=10, crop_size_px=170, width=1.0, dro
 
     Raises:
         ConfigError: (a ValueError) an argument is outside its range.
-
     """
     return _full_frame("early_fusion", num_classes, num_frames, crop_size_px, width, dropout, lrn_beta)
 
@@ -117,7 +114,6 @@ def late_fusion(num_classes, *, num_frames=2, crop_size_px=170, width=1.0, dropo
 
     Raises:
         ConfigError: (a ValueError) an argument is outside its range.
-
     """
     return _full_frame("late_fusion", num_classes, num_frames, crop_size_px, width, dropout, lrn_beta)
 
@@ -139,6 +135,5 @@ def slow_fusion(num_classes, *, num_frames=10, crop_size_px=170, width=1.0, drop
 
     Raises:
         ConfigError: (a ValueError) an argument is outside its range.
-
     """
     return _full_frame("slow_fusion", num_classes, num_frames, crop_size_px, width, dropout, lrn_beta)

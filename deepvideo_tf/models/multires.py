@@ -45,7 +45,6 @@ def multires(
 
     Raises:
         ConfigError: (a ValueError) an argument is outside its range.
-
     """
     if num_frames is None and fusion in FUSION_CLIPS:
         num_frames = FUSION_CLIPS[fusion].num_frames

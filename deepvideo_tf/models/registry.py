@@ -32,7 +32,6 @@ def build_model(name, num_classes, **arguments):
 
     Raises:
         ConfigError: (a ValueError) no such model, or an argument outside its range.
-
     """
     if name not in BUILDERS:
         raise ConfigError(f"model must be one of {', '.join(MODEL_NAMES)}. Received: {name!r}")

@@ -32,7 +32,6 @@ def check_model_arguments(*, num_classes, width, crop_size_px, dropout, lrn_beta
 
     Raises:
         ConfigError: (a ValueError) naming the argument, what was expected and what came.
-
     """
     if not isinstance(num_classes, int) or num_classes < 1:
         raise ConfigError(f"num_classes must be a whole number, 1 or more. Received: {num_classes!r}")
@@ -61,7 +60,6 @@ def clip_input(num_frames, crop_size_px):
     Returns:
         The input, uint8 `[batch, time, height, width, 3]`, raw pixels; and a list of T float tensors
         `[batch, height, width, 3]`, 117 subtracted (section 3.3).
-
     """
     clip = keras.Input((num_frames, crop_size_px, crop_size_px, 3), dtype="uint8", name="clip")
     pixels = keras.layers.Rescaling(scale=1.0, offset=-PIXEL_MEAN, name="subtract_mean")(clip)
@@ -79,7 +77,6 @@ def concat_windows(columns, size, stride, name):
 
     Returns:
         List of `1 + (len(columns) - size) // stride` tensors `[batch, height, width, size * channel]`.
-
     """
     if size == 1 and stride == 1:
         return columns
@@ -103,7 +100,6 @@ def tower(columns, *, width, lrn_beta, windows=NO_WINDOWS, last_pool=True, prefi
 
     Returns:
         List of the columns that time is fused down to, `[batch, 7, 7, 256]` each at the paper's sizes.
-
     """
 
     def conv(number, size, stride=1, padding="same"):
@@ -146,7 +142,6 @@ def head(ends, *, num_classes, width, dropout):
 
     Returns:
         Logits, float32 `[batch, num_classes]`.
-
     """
     x = keras.layers.Concatenate(name="ends")(ends) if len(ends) > 1 else ends[0]
     x = keras.layers.Flatten(name="flatten")(x)

@@ -31,7 +31,6 @@ class Run:
         config: how it was trained.
         card: the model's classes, clip and shards.
         model: a `keras.Model` in float32, from uint8 clips to logits.
-
     """
 
     config: TrainConfig
@@ -52,7 +51,6 @@ def save_checkpoint(workdir, model, config: TrainConfig, card: ModelCard):
         model: the compiled model.
         config: how it is trained.
         card: its classes, clip and shards.
-
     """
     path = checkpoint_path(workdir)
     temporary = path.with_name("unfinished-" + path.name)
@@ -77,7 +75,6 @@ def read_description(workdir):
 
     Raises:
         ModelFileError: there is no checkpoint, or it is damaged or not one of this package's.
-
     """
     path = checkpoint_path(workdir)
     if not path.is_file():
@@ -102,7 +99,6 @@ def load_weights(workdir, model):
 
     Raises:
         ModelFileError: the checkpoint is damaged or belongs to another model.
-
     """
     path = checkpoint_path(workdir)
     try:
@@ -124,7 +120,6 @@ def load_run(workdir):
 
     Raises:
         ModelFileError: there is no checkpoint, or it is damaged.
-
     """
     config, card = read_description(workdir)
     try:

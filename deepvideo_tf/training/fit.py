@@ -13,8 +13,9 @@ import keras
 from deepvideo_tf.config import ModelCard, TrainConfig, to_json
 from deepvideo_tf.data.dataset import make_dataset
 from deepvideo_tf.data.shards import manifest_path, read_manifest
-from deepvideo_tf.errors import ModelFileError, TrainingError
+from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError
 from deepvideo_tf.exporting import export_saved_model, latest_version
+from deepvideo_tf.files import write_text_atomically
 from deepvideo_tf.models.registry import build_model
 from deepvideo_tf.training.checkpoints import checkpoint_path, load_weights, read_description, save_checkpoint
 from deepvideo_tf.training.metrics import HitAtK
@@ -40,12 +41,13 @@ def train(config: TrainConfig, shards_dir, workdir, *, verbose=0):
 
     Raises:
         ShardError: the shards are missing, unfinished or damaged.
-        ConfigError: the shards cannot give the clips that the model needs.
+        ConfigError: the shards cannot give the clips that the model needs, or have a single class.
         ModelFileError: the folder holds another run, or another process trains there.
         TrainingError: the loss became NaN or infinite.
-
     """
     manifest = read_manifest(shards_dir, "train")
+    if len(manifest.classes) < 2:
+        raise ConfigError(f"{shards_dir}: expected shards of 2 classes or more, found 1: {manifest.classes[0]!r}")
     card = ModelCard(config.model, manifest.classes, config.clip, manifest.spec)
     with _only_trainer(workdir), _dtype_policy(config.dtype_policy):
         _check_workdir(workdir, config, card)
@@ -124,7 +126,7 @@ def _write_config(workdir, config, card, shards_dir):
         "shards_dir": str(shards_dir),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in names},
     }
-    (Path(workdir) / "config.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text_atomically(Path(workdir) / "config.json", json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 
 def _fit(model, config, card, shards_dir, workdir, first_epoch, verbose):

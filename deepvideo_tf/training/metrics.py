@@ -19,7 +19,6 @@ class HitAtK(keras.metrics.MeanMetricWrapper):
 
     Raises:
         ValueError: `k` is not a whole number of 1 or more.
-
     """
 
     def __init__(self, k=1, name=None, dtype=None):
@@ -51,7 +50,6 @@ def hits_at_k(is_true, scores, k):
 
     Returns:
         bool `[example]`.
-
     """
     best_true = np.where(is_true, scores, -np.inf).max(axis=-1, keepdims=True)
     wrong_above = (~is_true & (scores >= best_true)).sum(axis=-1)

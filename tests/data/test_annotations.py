@@ -3,7 +3,7 @@ import os
 import pytest
 
 from deepvideo_tf.data.annotations import LabelledVideo, hold_out, read_classes, read_folder, read_list
-from deepvideo_tf.errors import AnnotationError
+from deepvideo_tf.errors import AnnotationError, ConfigError
 
 
 @pytest.fixture
@@ -98,6 +98,13 @@ def test_list_problems(root, tmp_path):
         read_list(write(tmp_path / "list.txt", "run/café.mp4 0\n", "latin-1"), root, classes)
 
 
+def test_numbers_that_are_names_too_are_refused(root, tmp_path):
+    classes = write(tmp_path / "classes.txt", "1\n0\n2\n")
+    assert read_list(write(tmp_path / "list.txt", "run/a.mp4 2\n"), root, classes).videos[0].labels == (2,)
+    with pytest.raises(AnnotationError, match="'1' is both a label number and the name of class 0"):
+        read_list(write(tmp_path / "list.txt", "run/a.mp4 1\n"), root, classes)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -129,6 +136,12 @@ def test_hold_out_is_by_class_stable_and_never_all(tmp_path):
     assert {video.video_id for video in test.videos} <= {
         video.video_id for video in hold_out(read_folder(tmp_path), 0.25)[1].videos
     }
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, float("nan")])
+def test_hold_out_needs_a_fraction(root, fraction):
+    with pytest.raises(ConfigError, match="holdout_fraction must be"):
+        hold_out(read_folder(root), fraction)
 
 
 def test_hold_out_needs_two(tmp_path):
