@@ -4,6 +4,7 @@ This is the programs' side of the house: the only module of the package that kno
 imports it.
 """
 
+import contextlib
 import logging
 import os
 import re
@@ -81,19 +82,28 @@ def _fail(program, message, status):
     sys.exit(status)
 
 
-def import_tensorflow():
-    """Imports TensorFlow without the lines that its libraries print before their logging is set up."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+@contextlib.contextmanager
+def quiet_libraries():
+    """Keeps native libraries from writing to standard error; what they wrote is shown if they fail."""
     with tempfile.TemporaryFile() as noise, os.fdopen(os.dup(2), "wb") as stderr:
         os.dup2(noise.fileno(), 2)
         try:
-            import tensorflow  # noqa: F401
+            yield
+        except DeepVideoError:
+            raise
         except BaseException:
             noise.seek(0)
             stderr.write(noise.read())
             raise
         finally:
             os.dup2(stderr.fileno(), 2)
+
+
+def import_tensorflow():
+    """Imports TensorFlow without the lines that its libraries print before their logging is set up."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet_libraries():
+        import tensorflow  # noqa: F401
 
 
 def library_logger():

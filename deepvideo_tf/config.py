@@ -141,6 +141,7 @@ class TrainConfig:
         global_batch_size: clips a step; 32 in the paper.
         num_epochs: times that training sees one clip out of each stored clip. Differs from the paper, which trained for
             a month.
+        colour_jitter: how far saturation, contrast and brightness of the training clips are changed; 0 in the paper.
         dtype_policy: Keras's mixed-precision policy. `mixed_bfloat16` is faster on processors that have bfloat16.
         seed: of the initial weights, the order of the clips, the augmentation and the dropout.
 
@@ -159,6 +160,7 @@ class TrainConfig:
     weight_decay: float = 5e-4
     global_batch_size: int = 32
     num_epochs: int = 10
+    colour_jitter: float = 0.0
     dtype_policy: str = "float32"
     seed: int = 0
 
@@ -175,6 +177,7 @@ class TrainConfig:
         _check_number("weight_decay", self.weight_decay, least=0)
         _check_int("global_batch_size", self.global_batch_size, 1)
         _check_int("num_epochs", self.num_epochs, 1)
+        _check_number("colour_jitter", self.colour_jitter, least=0, below=1)
         _check_choice("dtype_policy", self.dtype_policy, DTYPE_POLICIES)
         _check_int("seed", self.seed, 0, 2**31 - 1)
 

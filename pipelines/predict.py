@@ -31,7 +31,8 @@ def main(videos):
     kind, _ = find_model(_MODEL_PATH.value)
     if kind != "tflite":
         cli.import_tensorflow()
-    predictor = load_predictor(_MODEL_PATH.value)
+    with cli.quiet_libraries():
+        predictor = load_predictor(_MODEL_PATH.value)
     bad = 0
     for video in videos:
         try:

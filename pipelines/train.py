@@ -36,6 +36,9 @@ _SCHEDULE = flags.DEFINE_enum("schedule", _DEFAULTS.schedule, SCHEDULES, "The le
 _WEIGHT_DECAY = flags.DEFINE_float("weight_decay", _DEFAULTS.weight_decay, "Decoupled weight decay.")
 _GLOBAL_BATCH_SIZE = flags.DEFINE_integer("global_batch_size", _DEFAULTS.global_batch_size, "Clips a step.")
 _NUM_EPOCHS = flags.DEFINE_integer("num_epochs", _DEFAULTS.num_epochs, "Passes over the shards.")
+_COLOUR_JITTER = flags.DEFINE_float(
+    "colour_jitter", _DEFAULTS.colour_jitter, "How far saturation, contrast and brightness are changed in training."
+)
 _DTYPE_POLICY = flags.DEFINE_enum("dtype_policy", _DEFAULTS.dtype_policy, DTYPE_POLICIES, "Keras's precision policy.")
 _SEED = flags.DEFINE_integer("seed", _DEFAULTS.seed, "Of weights, order, augmentation and dropout.")
 
@@ -53,6 +56,7 @@ def main():
         weight_decay=_WEIGHT_DECAY.value,
         global_batch_size=_GLOBAL_BATCH_SIZE.value,
         num_epochs=_NUM_EPOCHS.value,
+        colour_jitter=_COLOUR_JITTER.value,
         dtype_policy=_DTYPE_POLICY.value,
         seed=_SEED.value,
     )

@@ -67,6 +67,7 @@ def test_a_config_takes_the_clip_of_its_model(model):
         (TrainConfig, "weight_decay", -0.1),
         (TrainConfig, "global_batch_size", 0),
         (TrainConfig, "num_epochs", 1.5),
+        (TrainConfig, "colour_jitter", 1.0),
         (TrainConfig, "dtype_policy", "int8"),
         (TrainConfig, "seed", -1),
     ],

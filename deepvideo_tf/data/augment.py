@@ -1,4 +1,4 @@
-"""The paper's augmentation: one random crop and one random mirroring for all frames of a clip (section 3.3)."""
+"""The paper's augmentation, one random crop and mirroring for all frames of a clip (section 3.3), and colour jitter."""
 
 import tensorflow as tf
 
@@ -35,3 +35,28 @@ def random_view(seed, frame_size_px, clip: ClipSpec):
     )
     mirrored = tf.random.stateless_uniform([1], tf.random.fold_in(seed, 1), maxval=2, dtype=tf.int32)
     return tf.concat([corner, mirrored if clip.flip else tf.zeros_like(mirrored)], axis=0)
+
+
+def jitter_colours(seed, pixels, strength):
+    """Changes saturation, contrast and brightness, by the same factors for all frames of a clip.
+
+    Differs from the paper, which has nothing of the kind: in a small data set a model learns the colours of the videos
+    by heart.
+
+    Args:
+        seed: int64 `[2]`; the draw is a function of it alone.
+        pixels: uint8 `[time, height, width, 3]`.
+        strength: each factor is drawn from 1 - strength to 1 + strength.
+
+    Returns:
+        uint8, same shape.
+    """
+    saturation, contrast, brightness = tf.unstack(
+        tf.random.stateless_uniform([3], seed, minval=1 - strength, maxval=1 + strength)
+    )
+    colours = tf.cast(pixels, tf.float32)
+    grey = tf.reduce_mean(colours, axis=-1, keepdims=True)
+    colours = grey + saturation * (colours - grey)
+    mean = tf.reduce_mean(grey)
+    colours = brightness * (mean + contrast * (colours - mean))
+    return tf.saturate_cast(tf.round(colours), tf.uint8)

@@ -18,7 +18,9 @@ INTERLEAVED_SHARDS = 16
 SHUFFLED_RECORDS = 512
 
 
-def make_dataset(shards_dir, split, clip: ClipSpec, *, batch_size=32, training=False, seed=0, first_epoch=0):
+def make_dataset(
+    shards_dir, split, clip: ClipSpec, *, batch_size=32, training=False, seed=0, first_epoch=0, colour_jitter=0.0
+):
     """A dataset of (clips, targets) batches for `model.fit`, `model.evaluate` and `model.predict`.
 
     In training each pass over the dataset is the next epoch: it sees one clip out of every stored clip, in another
@@ -33,6 +35,7 @@ def make_dataset(shards_dir, split, clip: ClipSpec, *, batch_size=32, training=F
         training: whether to shuffle and augment.
         seed: of the order and the augmentation; 0 is a seed like any other.
         first_epoch: number of the first pass; the order of an epoch is a function of seed and number.
+        colour_jitter: in training, how far saturation, contrast and brightness are changed, at least 0 and below 1.
 
     Returns:
         `tf.data.Dataset` of known length. Clips are uint8 `[batch, time, height, width, 3]`, raw pixels. Targets are
@@ -42,9 +45,11 @@ def make_dataset(shards_dir, split, clip: ClipSpec, *, batch_size=32, training=F
         ShardError: the shards are missing, unfinished or damaged.
         ConfigError: an argument is outside its range, or the shards cannot give such clips.
     """
+    if not 0 <= colour_jitter < 1:
+        raise ConfigError(f"colour_jitter must be at least 0 and below 1. Received: {colour_jitter!r}")
     manifest = _checked_manifest(shards_dir, split, clip, batch_size)
     if training:
-        clips = _training_clips(manifest, shards_dir, clip, seed, first_epoch)
+        clips = _training_clips(manifest, shards_dir, clip, seed, first_epoch, colour_jitter)
     else:
         clips = _evaluation_clips(manifest, shards_dir, clip, num_views=1)
         clips = clips.map(lambda views, target, video_id: (views[0], target))
@@ -119,7 +124,7 @@ def _read(paths, *, shuffle):
     )
 
 
-def _training_clips(manifest, shards_dir, clip, seed, first_epoch):
+def _training_clips(manifest, shards_dir, clip, seed, first_epoch, colour_jitter):
     paths = tf.constant(_shard_paths(manifest, shards_dir))
     next_epoch = tf.Variable(first_epoch, dtype=tf.int64, trainable=False)
 
@@ -140,7 +145,11 @@ def _training_clips(manifest, shards_dir, clip, seed, first_epoch):
             .enumerate()
             .map(
                 lambda position, record: _training_clip(
-                    record, manifest, clip, tf.random.fold_in(tf.random.fold_in(epoch_seed, 2), position)
+                    record,
+                    manifest,
+                    clip,
+                    tf.random.fold_in(tf.random.fold_in(epoch_seed, 2), position),
+                    colour_jitter,
                 ),
                 num_parallel_calls=tf.data.AUTOTUNE,
                 deterministic=True,
@@ -152,12 +161,15 @@ def _training_clips(manifest, shards_dir, clip, seed, first_epoch):
     return epoch.flat_map(one_epoch)
 
 
-def _training_clip(record, manifest, clip, seed):
+def _training_clip(record, manifest, clip, seed, colour_jitter):
     parsed = records.parse_record(record)
     frames = parsed[records.FRAMES]
     start = augment.random_frame_start(tf.random.fold_in(seed, 0), tf.size(frames), clip.span)
     view = augment.random_view(tf.random.fold_in(seed, 1), manifest.spec.frame_size_px, clip)
-    return _decode(frames, start, view, clip), _target(parsed, manifest)
+    pixels = _decode(frames, start, view, clip)
+    if colour_jitter:
+        pixels = augment.jitter_colours(tf.random.fold_in(seed, 2), pixels, colour_jitter)
+    return pixels, _target(parsed, manifest)
 
 
 def _evaluation_clips(manifest, shards_dir, clip, num_views):

@@ -134,8 +134,17 @@ def _fit(model, config, card, shards_dir, workdir, first_epoch, verbose):
     validation = None
     if manifest_path(shards_dir, "validation").exists():
         validation = make_dataset(shards_dir, "validation", **batches)
+    training = make_dataset(
+        shards_dir,
+        "train",
+        training=True,
+        seed=config.seed,
+        first_epoch=first_epoch,
+        colour_jitter=config.colour_jitter,
+        **batches,
+    )
     model.fit(
-        make_dataset(shards_dir, "train", training=True, seed=config.seed, first_epoch=first_epoch, **batches),
+        training,
         validation_data=validation,
         initial_epoch=first_epoch,
         epochs=config.num_epochs,

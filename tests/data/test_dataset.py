@@ -98,6 +98,24 @@ def test_without_flip_nothing_is_mirrored(ramp_shards):
     assert not any(place(epoch(dataset)[0][0])[2] for _ in range(20))
 
 
+def test_colour_jitter_is_one_draw_a_clip_and_keeps_the_picture(ramp_shards):
+    clip = dv.ClipSpec(num_frames=4, crop_size_px=64, flip=False)
+    plain = epoch(dv.make_dataset(ramp_shards, "train", clip, training=True))[0][0].astype(float)
+    jittered = dv.make_dataset(ramp_shards, "train", clip, training=True, colour_jitter=0.4)
+    again = dv.make_dataset(ramp_shards, "train", clip, training=True, colour_jitter=0.4)
+    came = epoch(jittered)[0][0]
+    np.testing.assert_array_equal(came, epoch(again)[0][0])
+    assert not np.array_equal(came, epoch(jittered)[0][0])
+    # Where nothing was cut off at 0 or 255, each frame is the same linear function of the plain one.
+    grey, changed = plain.mean(axis=-1), came.astype(float).mean(axis=-1)
+    inside = (came > 0).all(axis=-1) & (came < 255).all(axis=-1)
+    slope, shift = np.polyfit(grey[inside], changed[inside], 1)
+    assert 0.36 <= slope <= 1.96
+    np.testing.assert_allclose(changed[inside], slope * grey[inside] + shift, atol=1.5)
+    with pytest.raises(ConfigError, match="colour_jitter must be"):
+        dv.make_dataset(ramp_shards, "train", clip, training=True, colour_jitter=1.0)
+
+
 def test_without_training_it_is_the_middle(ramp_shards):
     clip = dv.ClipSpec(num_frames=2, frame_stride=3, crop_size_px=56)
     dataset = dv.make_dataset(ramp_shards, "train", clip)
