@@ -45,6 +45,8 @@ def export_saved_model(workdir, export_dir):
         os.rename(unfinished, published)
     except OSError as error:
         raise ModelFileError(f"{export_dir}: cannot be written: {error.strerror}") from None
+    except tf.errors.OpError as error:
+        raise ModelFileError(f"{export_dir}: cannot be written: {error.message}") from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return published

@@ -138,14 +138,16 @@ def make_shard(task: ShardTask, *, on_video=None):
 
     Returns:
         Dict of `records`, `bytes`, `sha256`, `videos` and `skipped` (a list of dicts of `video_id` and `reason`).
+
+    Raises:
+        ShardError: the shard cannot be written.
     """
     import tensorflow as tf
 
     from deepvideo_tf.data.records import clip_to_record
 
-    temporary = Path(f"{task.path}.tmp")
-    records, skipped = 0, []
-    with DecoderProcess(task.timeout_s) as decoder, tf.io.TFRecordWriter(str(temporary)) as writer:
+    def write_videos(decoder, writer):
+        records, skipped = 0, []
         for video in task.videos:
             try:
                 clips = decoder.decode(os.path.join(task.video_root, video.video_id), task.spec)
@@ -158,6 +160,14 @@ def make_shard(task: ShardTask, *, on_video=None):
             records += len(clips)
             if on_video is not None:
                 on_video()
+        return records, skipped
+
+    temporary = Path(f"{task.path}.tmp")
+    try:
+        with DecoderProcess(task.timeout_s) as decoder, tf.io.TFRecordWriter(str(temporary)) as writer:
+            records, skipped = write_videos(decoder, writer)
+    except tf.errors.OpError as error:
+        raise ShardError(f"{temporary}: cannot be written: {error.message}") from None
     with open(temporary, "rb") as file:
         os.fsync(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

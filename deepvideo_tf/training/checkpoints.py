@@ -6,7 +6,9 @@ text are read from it: the model is built by this package's own builders, never 
 """
 
 import json
+import math
 import os
+import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,17 +53,29 @@ def save_checkpoint(workdir, model, config: TrainConfig, card: ModelCard):
         model: the compiled model.
         config: how it is trained.
         card: its classes, clip and shards.
+
+    Raises:
+        ModelFileError: the file cannot be written; the checkpoint that was there is still there.
     """
     path = checkpoint_path(workdir)
     temporary = path.with_name("unfinished-" + path.name)
-    model.save_weights(temporary, overwrite=True)
     description = json.dumps({"config": to_json(config), "card": to_json(card)})
-    with h5py.File(temporary, "a") as file:
-        # A dataset, not an attribute: attributes end at 64 KiB, which ten thousand class names pass.
-        file.create_dataset(DESCRIPTION_KEY, data=np.frombuffer(description.encode(), np.uint8))
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    variables = {id(variable): variable for variable in (*model.variables, *model.optimizer.variables)}.values()
+    needed = sum(math.prod(variable.shape) * 4 for variable in variables)
+    try:
+        # HDF5 prints a traceback of its own when the disk is full: better not to begin.
+        free = shutil.disk_usage(path.parent).free
+        if free < needed:
+            raise OSError(f"it needs {needed} bytes, the disk has {free} left")
+        model.save_weights(temporary, overwrite=True)
+        with h5py.File(temporary, "a") as file:
+            # A dataset, not an attribute: attributes end at 64 KiB, which ten thousand class names pass.
+            file.create_dataset(DESCRIPTION_KEY, data=np.frombuffer(description.encode(), np.uint8))
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk by either
+        raise ModelFileError(f"{path}: cannot be written: {str(error).splitlines()[0]:.200}") from None
 
 
 def read_description(workdir):
