@@ -144,28 +144,10 @@ def make_shard(task: ShardTask, *, on_video=None):
     """
     import tensorflow as tf
 
-    from deepvideo_tf.data.records import clip_to_record
-
-    def write_videos(decoder, writer):
-        records, skipped = 0, []
-        for video in task.videos:
-            try:
-                clips = decoder.decode(os.path.join(task.video_root, video.video_id), task.spec)
-            except BadVideoError as error:
-                skipped.append({"video_id": video.video_id, "reason": error.reason})
-                logger.warning("skipped %s: %s", video.video_id, error.reason)
-                clips = []
-            for index, clip in enumerate(clips):
-                writer.write(clip_to_record(video.video_id, video.labels, index, clip, task.spec.frame_rate_fps))
-            records += len(clips)
-            if on_video is not None:
-                on_video()
-        return records, skipped
-
     temporary = Path(f"{task.path}.tmp")
     try:
         with DecoderProcess(task.timeout_s) as decoder, tf.io.TFRecordWriter(str(temporary)) as writer:
-            records, skipped = write_videos(decoder, writer)
+            records, skipped = _write_videos(task, decoder, writer, on_video)
     except tf.errors.OpError as error:
         raise ShardError(f"{temporary}: cannot be written: {error.message}") from None
     with open(temporary, "rb") as file:
@@ -180,6 +162,26 @@ def make_shard(task: ShardTask, *, on_video=None):
         "videos": len(task.videos) - len(skipped),
         "skipped": skipped,
     }
+
+
+def _write_videos(task, decoder, writer, on_video):
+    """The number of records written, and what was skipped."""
+    from deepvideo_tf.data.records import clip_to_record
+
+    records, skipped = 0, []
+    for video in task.videos:
+        try:
+            clips = decoder.decode(os.path.join(task.video_root, video.video_id), task.spec)
+        except BadVideoError as error:
+            skipped.append({"video_id": video.video_id, "reason": error.reason})
+            logger.warning("skipped %s: %s", video.video_id, error.reason)
+            clips = []
+        for index, clip in enumerate(clips):
+            writer.write(clip_to_record(video.video_id, video.labels, index, clip, task.spec.frame_rate_fps))
+        records += len(clips)
+        if on_video is not None:
+            on_video()
+    return records, skipped
 
 
 def build_shards(
