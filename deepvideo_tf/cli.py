@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import re
+import shlex
 import signal
 import sys
 import tempfile
@@ -46,6 +47,11 @@ def run(main, *, positional=None):
         # The reader of our output (head, say) has gone.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
+    except OSError as error:
+        # A folder that may not be read, a disk that is full: the user's to cure, wherever it comes up.
+        if error.strerror is None:
+            raise
+        _fail(program, f"{error.filename or 'output'}: {error.strerror}", FAILED)
 
 
 def _interrupt(*_):
@@ -62,6 +68,9 @@ def _parse(argv, program, module, positional):
         required = re.findall(r"Flag (--\w+) must have a value other than None", str(error))
         message = f"{', '.join(required)} must be given" if required else str(error).rstrip(".")
         _fail(program, f"{message}. See {program} --help", WRONG_USAGE)
+    for flag in flags.FLAGS.get_flags_for_module(_flags_module(module)):
+        if flag.value == "":
+            _fail(program, f"--{flag.name} must not be empty", WRONG_USAGE)
     if positional is None and len(arguments) > 1:
         _fail(program, f"unexpected argument {arguments[1]!r}: this program takes flags only", WRONG_USAGE)
     if positional is not None and len(arguments) == 1:
@@ -70,10 +79,13 @@ def _parse(argv, program, module, positional):
 
 
 def _print_help(program, module, positional):
-    # absl files the flags of a script that is run directly under the script's path.
-    name = sys.argv[0] if module.__name__ == "__main__" else module.__name__
     print(f"usage: {program} [flags]{' ' + positional if positional else ''}\n\n{module.__doc__.strip()}\n")
-    print("flags:" + flags.FLAGS.module_help(name).partition(":")[2])
+    print("flags:" + flags.FLAGS.module_help(_flags_module(module)).partition(":")[2])
+
+
+def _flags_module(module):
+    """The name under which absl files the flags of a program: its path, if it is run as a script."""
+    return sys.argv[0] if module.__name__ == "__main__" else module.__name__
 
 
 def _fail(program, message, status):
@@ -91,7 +103,7 @@ def quiet_libraries():
             yield
         except DeepVideoError:
             raise
-        except BaseException:
+        except Exception:
             noise.seek(0)
             stderr.write(noise.read())
             raise
@@ -104,6 +116,11 @@ def import_tensorflow():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_libraries():
         import tensorflow  # noqa: F401
+
+
+def print_next(program, *arguments):
+    """Prints the next command to run, quoted for a shell."""
+    print(f"Next: {shlex.join([program, *map(str, arguments)])}")
 
 
 def library_logger():

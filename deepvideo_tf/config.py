@@ -4,7 +4,7 @@ This module imports neither TensorFlow nor Keras, so that programs answer `--hel
 """
 
 import dataclasses
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from deepvideo_tf.errors import ConfigError
 
@@ -22,7 +22,7 @@ def _check_int(name, value, least, most=None):
 
 def _check_number(name, value, above=None, least=None, below=None):
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    bounds = [f"above {above}"] * (above is not None) + [f"at least {least}"] * (least is not None)
+    bounds = ["finite"] + [f"above {above}"] * (above is not None) + [f"at least {least}"] * (least is not None)
     bounds += [f"below {below}"] * (below is not None)
     inside = (
         is_number
@@ -31,7 +31,7 @@ def _check_number(name, value, above=None, least=None, below=None):
         and value < (float("inf") if below is None else below)
     )
     if not inside:
-        raise ConfigError(f"{name} must be a number {' and '.join(bounds)}. Received: {value!r}")
+        raise ConfigError(f"{name} must be a number, {' and '.join(bounds)}. Received: {value!r}")
 
 
 def _check_choice(name, value, choices):
@@ -61,9 +61,9 @@ class ClipSpec:
     flip: bool = True
 
     def __post_init__(self):
-        _check_int("num_frames", self.num_frames, 1)
-        _check_int("frame_stride", self.frame_stride, 1)
-        _check_int("crop_size_px", self.crop_size_px, 11)
+        _check_int("num_frames", self.num_frames, 1, 1_000)
+        _check_int("frame_stride", self.frame_stride, 1, 1_000)
+        _check_int("crop_size_px", self.crop_size_px, 11, 2_000)
         if not isinstance(self.flip, bool):
             raise ConfigError(f"flip must be true or false. Received: {self.flip!r}")
 
@@ -142,7 +142,7 @@ class TrainConfig:
         num_epochs: times that training sees one clip out of each stored clip. Differs from the paper, which trained for
             a month.
         colour_jitter: how far saturation, contrast and brightness of the training clips are changed; 0 in the paper.
-        dtype_policy: Keras's mixed-precision policy. `mixed_bfloat16` is faster on processors that have bfloat16.
+        dtype_policy: Keras's mixed-precision policy. Whether half precision is faster depends on the processor.
         seed: of the initial weights, the order of the clips, the augmentation and the dropout.
 
     Raises:
@@ -175,8 +175,8 @@ class TrainConfig:
         _check_number("learning_rate", self.learning_rate, above=0)
         _check_choice("schedule", self.schedule, SCHEDULES)
         _check_number("weight_decay", self.weight_decay, least=0)
-        _check_int("global_batch_size", self.global_batch_size, 1)
-        _check_int("num_epochs", self.num_epochs, 1)
+        _check_int("global_batch_size", self.global_batch_size, 1, 1_000_000)
+        _check_int("num_epochs", self.num_epochs, 1, 1_000_000)
         _check_number("colour_jitter", self.colour_jitter, least=0, below=1)
         _check_choice("dtype_policy", self.dtype_policy, DTYPE_POLICIES)
         _check_int("seed", self.seed, 0, 2**31 - 1)
@@ -204,12 +204,22 @@ class ModelCard:
         classes: class names in the order of the model's outputs.
         clip: what the model sees of a stored clip.
         shards: how the clips were made from videos; prediction makes them the same way.
+
+    Raises:
+        ConfigError: a field is not of its kind.
     """
 
     model: str
     classes: tuple[str, ...]
     clip: ClipSpec
-    shards: ShardSpec = field(default_factory=ShardSpec)
+    shards: ShardSpec
+
+    def __post_init__(self):
+        _check_choice("model", self.model, MODEL_NAMES)
+        if not self.classes or not all(isinstance(name, str) for name in self.classes):
+            raise ConfigError(f"classes must be a list of class names. Received: {self.classes!r:.80}")
+        if not isinstance(self.clip, ClipSpec) or not isinstance(self.shards, ShardSpec):
+            raise ConfigError("clip and shards must describe the clips")
 
 
 def to_json(config):
@@ -240,7 +250,7 @@ def from_json(kind, data, source):
         name: from_json(nested[name], value, source) if name in nested and value is not None else value
         for name, value in data.items()
     }
-    if "classes" in values:
+    if isinstance(values.get("classes"), list):
         values["classes"] = tuple(values["classes"])
     try:
         return kind(**values)

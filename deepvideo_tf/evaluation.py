@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
-from deepvideo_tf.data.dataset import make_evaluation_dataset
-from deepvideo_tf.data.shards import read_manifest
+from deepvideo_tf.data.dataset import make_evaluation_dataset, naming_damage
+from deepvideo_tf.data.shards import check_classes, read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.training.checkpoints import load_run
 from deepvideo_tf.training.metrics import hits_at_k
@@ -32,18 +32,19 @@ def evaluate(workdir, shards_dir, *, split="test", num_views=4, ks=None, batch_s
         `labels`, `predicted` and the `probability` of the latter.
 
     Raises:
-        ModelFileError: the run cannot be loaded, or its classes are not those of the shards, in the same order.
-        ShardError: the shards are missing, unfinished or damaged.
+        ModelFileError: the run cannot be loaded, or was trained on clips of another size or rate.
+        ShardError: the shards are missing, unfinished or damaged, or have other classes or another order of them.
         ConfigError: an argument is outside its range.
     """
     run = load_run(workdir)
     manifest = read_manifest(shards_dir, split)
-    check_classes(run.card.classes, manifest.classes, workdir, shards_dir)
-    if manifest.spec.frame_size_px != run.card.shards.frame_size_px:
-        raise ModelFileError(
-            f"{workdir}: was trained on frames of {run.card.shards.frame_size_px} px, "
-            f"but those in {shards_dir} have {manifest.spec.frame_size_px} px"
-        )
+    check_classes(workdir, run.card.classes, shards_dir, manifest.classes)
+    for name in ("frame_size_px", "frame_rate_fps"):
+        ours, theirs = getattr(run.card.shards, name), getattr(manifest.spec, name)
+        if ours != theirs:
+            raise ModelFileError(
+                f"{workdir}: was trained on clips of {name}={ours}, those in {shards_dir} have {theirs}"
+            )
     num_classes = len(manifest.classes)
     if ks is None:
         ks = [1] + [5] * (num_classes > 5)
@@ -51,7 +52,8 @@ def evaluate(workdir, shards_dir, *, split="test", num_views=4, ks=None, batch_s
         if not isinstance(k, int) or not 1 <= k <= num_classes:
             raise ConfigError(f"k must be a whole number from 1 to the {num_classes} classes. Received: {k!r}")
     dataset = make_evaluation_dataset(shards_dir, split, run.card.clip, batch_size=batch_size, num_views=num_views)
-    scores, is_true, video_ids = _clip_scores(run.model, dataset, on_batch)
+    with naming_damage(shards_dir, split):
+        scores, is_true, video_ids = _clip_scores(run.model, dataset, on_batch)
     video_scores, video_is_true = _video_scores(scores, is_true, video_ids)
     return {
         "split": split,
@@ -63,28 +65,6 @@ def evaluate(workdir, shards_dir, *, split="test", num_views=4, ks=None, batch_s
         "classes": _by_class(manifest.classes, video_is_true, hits_at_k(video_is_true, video_scores, 1)),
         "per_video": _by_video(manifest.classes, video_is_true, video_scores, dict.fromkeys(video_ids)),
     }
-
-
-def check_classes(of_model, of_shards, workdir, shards_dir):
-    """Refuses to read a model's outputs with another list of classes than its own.
-
-    Args:
-        of_model: class names in the order of the model's outputs.
-        of_shards: class names in the order of the shards' labels.
-        workdir: the run's folder, for the message.
-        shards_dir: the folder of shards, for the message.
-
-    Raises:
-        ModelFileError: the two differ.
-    """
-    if of_model == of_shards:
-        return
-    if sorted(of_model) == sorted(of_shards):
-        what = "the same classes in another order"
-    else:
-        other = sorted(set(of_shards) ^ set(of_model))
-        what = f"other classes ({len(of_shards)}, not {len(of_model)}; only one side has {', '.join(other[:3])})"
-    raise ModelFileError(f"{workdir}: cannot be used with {shards_dir}, which has {what}")
 
 
 def _clip_scores(model, dataset, on_batch):

@@ -3,10 +3,12 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import zipfile
 from pathlib import Path
 
+import filelock
 import keras
 import tensorflow as tf
 
@@ -36,13 +38,16 @@ def export_saved_model(workdir, export_dir):
     """
     run = load_run(workdir)
     export_dir = Path(export_dir)
-    unfinished = export_dir / f".unfinished-{os.getpid()}"
+    unfinished = export_dir / ".unfinished"
     try:
-        unfinished.mkdir(parents=True)
-        _write_saved_model(run, unfinished)
-        latest = latest_version(export_dir)
-        published = export_dir / str(int(latest.name) + 1 if latest else 1)
-        os.rename(unfinished, published)
+        export_dir.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(export_dir / ".export.lock"):
+            shutil.rmtree(unfinished, ignore_errors=True)  # of an export that was killed
+            unfinished.mkdir()
+            _write_saved_model(run, unfinished)
+            latest = latest_version(export_dir)
+            published = export_dir / str(int(latest.name) + 1 if latest else 1)
+            os.rename(unfinished, published)
     except OSError as error:
         raise ModelFileError(f"{export_dir}: cannot be written: {error.strerror}") from None
     except tf.errors.OpError as error:
@@ -55,7 +60,7 @@ def export_saved_model(workdir, export_dir):
 def latest_version(export_dir):
     """The version folder with the highest number, or None where there is none."""
     folders = Path(export_dir).iterdir() if Path(export_dir).is_dir() else ()
-    versions = [folder for folder in folders if folder.name.isdigit() and folder.is_dir()]
+    versions = [folder for folder in folders if re.fullmatch("[0-9]+", folder.name) and folder.is_dir()]
     return max(versions, key=lambda folder: int(folder.name), default=None)
 
 
@@ -99,7 +104,7 @@ def export_tflite(workdir, path):
         raise ConfigError(f"tflite_path must end in .tflite. Received: {str(path)!r}")
     run = load_run(workdir)
     model = _with_probabilities(run)
-    unfinished = path.with_name(f"unfinished-{os.getpid()}-{path.name}")
+    unfinished = path.with_name(f"unfinished-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         signature = keras.InputSpec(shape=(1, *model.input_shape[1:]), dtype="uint8", name="clip")
@@ -110,6 +115,8 @@ def export_tflite(workdir, path):
         os.replace(unfinished, path)
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be written: {error.strerror}") from None
+    except tf.errors.OpError as error:  # the converter writes a SavedModel to the folder for temporary files
+        raise ModelFileError(f"{path}: cannot be written: {error.message}") from None
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink()

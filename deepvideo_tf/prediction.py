@@ -1,6 +1,7 @@
 """From a video file to its classes, with a run, a SavedModel or a TFLite file alike."""
 
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -63,7 +64,8 @@ def find_model(model_path):
         return "tflite", path
     if (path / "checkpoint.weights.h5").is_file():
         return "run", path
-    versions = [folder for folder in path.iterdir() if folder.name.isdigit()] if path.is_dir() else []
+    folders = path.iterdir() if path.is_dir() else ()
+    versions = [folder for folder in folders if re.fullmatch("[0-9]+", folder.name)]
     for folder in (path, *sorted(versions, key=lambda version: -int(version.name))):
         if (folder / "saved_model.pb").is_file():
             return "saved_model", folder
@@ -87,7 +89,7 @@ def predict_video(
 
     Raises:
         BadVideoError: the video cannot be decoded.
-        ModelFileError: the model cannot be loaded.
+        ModelFileError: the model cannot be loaded, or answers what is no probability.
         ConfigError: an argument is outside its range.
     """
     if not isinstance(predictor, Predictor):
@@ -101,6 +103,8 @@ def predict_video(
     views = np.stack([view for clip in decoded for view in _views(np.stack(clip.frames), card, num_views)])
     batches = [views[start : start + BATCH_CLIPS] for start in range(0, len(views), BATCH_CLIPS)]
     mean = np.concatenate([predictor.probabilities(batch) for batch in batches]).mean(axis=0)
+    if not np.isfinite(mean).all():
+        raise ModelFileError(f"the model answers {mean.tolist()!s:.80} for {video}: its file is damaged")
     order = np.argsort(-mean, kind="stable")
     return {card.classes[label]: float(mean[label]) for label in order}
 
@@ -121,6 +125,19 @@ def _read_card(text, path):
         return from_json(ModelCard, json.loads(text), path)
     except ValueError as error:
         raise ModelFileError(f"{path}: its model card cannot be read: {error}") from None
+
+
+def _check_shapes(card, clip_shape, output_shape, path):
+    """Refuses a model whose card is another's."""
+    size_px = card.clip.crop_size_px
+    expected = [card.clip.num_frames, size_px, size_px, 3], [len(card.classes)]
+    came = [int(size) for size in clip_shape[1:]], [int(size) for size in output_shape[1:]]
+    if came != expected:
+        raise ModelFileError(f"{path}: its model card is of clips and classes {expected}, its model of {came}")
+
+
+def _first_line(error):
+    return f"{next(iter(str(error).splitlines()), type(error).__name__):.200}"
 
 
 def _load_run(path):
@@ -144,8 +161,10 @@ def _load_saved_model(path):
     try:
         loaded = tf.saved_model.load(str(path))
         serve = loaded.signatures["serving_default"]
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        raise ModelFileError(f"{path}: not a whole SavedModel: {str(error).splitlines()[0]:.200}") from None
+        shapes = serve.structured_input_signature[1]["clip"].shape, serve.structured_outputs["probabilities"].shape
+    except Exception as error:  # damage shows itself as anything: IndexError, KeyError, errors of TensorFlow
+        raise ModelFileError(f"{path}: not a whole SavedModel: {_first_line(error)}") from None
+    _check_shapes(card, *shapes, path)
 
     def probabilities(clips):
         loaded  # noqa: B018 - a signature does not keep its variables alive
@@ -166,16 +185,19 @@ def _load_tflite(path):
             card = _read_card(archive.read(CARD_NAME), path)
         interpreter = Interpreter(model_path=str(path))
         interpreter.allocate_tensors()
-    except (zipfile.BadZipFile, KeyError, ValueError, RuntimeError) as error:
-        raise ModelFileError(f"{path}: not a TFLite file of this package: {str(error).splitlines()[0]:.200}") from None
-    clip, output = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+        clip, output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    except ModelFileError:
+        raise
+    except Exception as error:  # damage shows itself as anything
+        raise ModelFileError(f"{path}: not a TFLite file of this package: {_first_line(error)}") from None
+    _check_shapes(card, clip["shape"], output["shape"], path)
 
     def probabilities(clips):
         rows = []
         for one in clips:
-            interpreter.set_tensor(clip, np.ascontiguousarray(one[None]))
+            interpreter.set_tensor(clip["index"], np.ascontiguousarray(one[None]))
             interpreter.invoke()
-            rows.append(interpreter.get_tensor(output)[0])
+            rows.append(interpreter.get_tensor(output["index"])[0])
         return np.stack(rows)
 
     return Predictor(card, probabilities)

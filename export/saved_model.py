@@ -7,8 +7,8 @@ from absl import flags
 
 from deepvideo_tf import cli
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.", required=True)
-_EXPORT_DIR = flags.DEFINE_string("export_dir", None, "The folder of versions to add one to.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Required. The run's folder.", required=True)
+_EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Required. The folder of versions to add one to.", required=True)
 
 
 def main():
@@ -17,7 +17,7 @@ def main():
 
     path = export_saved_model(_WORKDIR.value, _EXPORT_DIR.value)
     print(f"SavedModel: {path}")
-    print(f"Next: deepvideo-predict --model_path={path} VIDEO...")
+    cli.print_next("deepvideo-predict", f"--model_path={path}", "VIDEO")
 
 
 def run():

@@ -7,8 +7,10 @@ from absl import flags
 
 from deepvideo_tf import cli
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.", required=True)
-_TFLITE_PATH = flags.DEFINE_string("tflite_path", None, "The file to write, ending in .tflite.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Required. The run's folder.", required=True)
+_TFLITE_PATH = flags.DEFINE_string(
+    "tflite_path", None, "Required. The file to write, ending in .tflite.", required=True
+)
 
 
 def main():
@@ -17,7 +19,7 @@ def main():
 
     path = export_tflite(_WORKDIR.value, _TFLITE_PATH.value)
     print(f"TFLite file: {path}")
-    print(f"Next: deepvideo-predict --model_path={path} VIDEO...")
+    cli.print_next("deepvideo-predict", f"--model_path={path}", "VIDEO")
 
 
 def run():

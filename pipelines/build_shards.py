@@ -6,8 +6,9 @@ From a folder with a folder of videos for each class, a quarter of each class he
 
 From a list with a line "relative/path label[,label]" for each video, labels as 0-based numbers or names:
 
-  deepvideo-build-shards --format=list --annotations=trainlist.txt --classes=classes.txt \
-      --video_root=VIDEOS --shards_dir=SHARDS --split=train
+  deepvideo-build-shards --format=list --annotations=LIST --classes=CLASSES --video_root=VIDEOS --shards_dir=SHARDS
+
+CLASSES is a file with one class name a line; line 1 is label 0.
 
 An interrupted build goes on where it stopped when the same command is run again.
 """
@@ -19,15 +20,15 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from deepvideo_tf import cli
-from deepvideo_tf.config import ShardSpec
+from deepvideo_tf.config import MODEL_CLIPS, ShardSpec
 from deepvideo_tf.data import annotations
 from deepvideo_tf.errors import ConfigError
 
 _FORMAT = flags.DEFINE_enum("format", "folder", ["folder", "list"], "How the videos are labelled.")
-_VIDEO_ROOT = flags.DEFINE_string("video_root", None, "The folder that holds the videos.", required=True)
+_VIDEO_ROOT = flags.DEFINE_string("video_root", None, "Required. The folder that holds the videos.", required=True)
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "The list of videos, with --format=list.")
 _CLASSES = flags.DEFINE_string("classes", None, "A file with one class name a line, with --format=list.")
-_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "The folder to write the shards to.", required=True)
+_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. The folder to write the shards to.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "train", ["train", "validation", "test"], "What the shards are for.")
 _HOLDOUT_FRACTION = flags.DEFINE_float(
     "holdout_fraction",
@@ -36,17 +37,19 @@ _HOLDOUT_FRACTION = flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=0.9,
 )
-_CLIPS_PER_VIDEO = flags.DEFINE_integer("clips_per_video", 20, "Clips from each video at most, evenly spaced.")
-_CLIP_FRAMES = flags.DEFINE_integer("clip_frames", 16, "Frames stored of a clip, 16 or more.")
-_FRAME_RATE_FPS = flags.DEFINE_float("frame_rate_fps", 25.0, "Frames a second of the stored clips.")
-_FRAME_SIZE_PX = flags.DEFINE_integer("frame_size_px", 200, "Height and width of the stored frames.")
+_CLIPS_PER_VIDEO = flags.DEFINE_integer(
+    "clips_per_video", 20, "Clips from each video at most, evenly spaced; 1 to 10,000."
+)
+_CLIP_FRAMES = flags.DEFINE_integer("clip_frames", 16, "Frames stored of a clip, 16 to 1,000.")
+_FRAME_RATE_FPS = flags.DEFINE_float("frame_rate_fps", 25.0, "Frames a second of the stored clips, above 0.")
+_FRAME_SIZE_PX = flags.DEFINE_integer("frame_size_px", 200, "Height and width of the stored frames, 16 to 2,000.")
 _JPEG_QUALITY = flags.DEFINE_integer("jpeg_quality", 90, "Quality of the stored frames, 1 to 100.")
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", 16, "Number of files a split, at most one a video.", lower_bound=1)
 _NUM_WORKERS = flags.DEFINE_integer(
     "num_workers", None, "Videos decoded at once; all processors by default.", lower_bound=1
 )
 _MAX_BAD_FRACTION = flags.DEFINE_float(
-    "max_bad_fraction", 0.1, "The part of the videos that may be bad; above it the build fails."
+    "max_bad_fraction", 0.1, "The part of the videos that may be bad, 0 or more and below 1; above it the build fails."
 )
 _DECODE_TIMEOUT_S = flags.DEFINE_float("decode_timeout_s", 60.0, "Seconds that decoding one video may take.")
 
@@ -76,7 +79,13 @@ def main():
     if ignored:
         print(f"{len(ignored)} files ignored, listed above")
     print(f"Shards: {_SHARDS_DIR.value}")
-    print(f"Next: deepvideo-train --shards_dir={_SHARDS_DIR.value} --workdir=RUN")
+    small = [] if spec.frame_size_px >= MODEL_CLIPS["multires"].crop_size_px else [_crop_flag(spec.frame_size_px)]
+    cli.print_next("deepvideo-train", f"--shards_dir={_SHARDS_DIR.value}", "--workdir=RUN", *small)
+
+
+def _crop_flag(frame_size_px):
+    """A crop in the paper's proportion, 178 of 200 px, for frames that are smaller than its crop."""
+    return f"--crop_size_px={round(frame_size_px * 178 / 200)}"
 
 
 def _read_splits():

@@ -11,9 +11,11 @@ On your own, a folder of videos for each class, a quarter of each class held out
 Every step prints its command, so that you can run it by itself. A demo that was interrupted goes on where it stopped.
 """
 
+import hashlib
 import json
 import math
 import shlex
+import shutil
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -21,6 +23,7 @@ from pathlib import Path
 from absl import flags
 
 from deepvideo_tf import cli
+from deepvideo_tf.data.annotations import read_folder
 from deepvideo_tf.data.shards import read_manifest
 from deepvideo_tf.errors import DeepVideoError
 
@@ -28,12 +31,13 @@ _VIDEO_ROOT = flags.DEFINE_string("video_root", None, "Your folder of class fold
 _DEMO_DIR = flags.DEFINE_string("demo_dir", "demo", "The folder to put everything in.")
 
 SYNTHETIC_STEPS, OWN_STEPS = 250, 1500  # of training: the synthetic videos are learnt in a minute
+MAX_EPOCHS = 40
 GLOBAL_BATCH_SIZE = 32
 
 
 def main():
     is_synthetic = _VIDEO_ROOT.value is None
-    name = "synthetic" if is_synthetic else Path(_VIDEO_ROOT.value).resolve().name
+    name = "synthetic" if is_synthetic else _folder_name(read_folder(_VIDEO_ROOT.value))
     demo = Path(_DEMO_DIR.value) / name
     video_root = demo / "videos" if is_synthetic else Path(_VIDEO_ROOT.value)
     shards, run, tflite = demo / "shards", demo / "run", demo / "model.tflite"
@@ -79,7 +83,9 @@ def main():
     )
     print(f"Videos:      {video_root}\nShards:      {shards}\nRun:         {run}")
     print(f"SavedModel:  {saved_model}\nTFLite file: {tflite}")
-    print(f"Next: deepvideo-predict --model_path={saved_model} {shlex.quote(str(video))}")
+    if shutil.which("deepvideo-predict") is None:
+        print(f"Once: . {shlex.quote(sysconfig.get_path('scripts'))}/activate    puts the programs on your path")
+    cli.print_next("deepvideo-predict", f"--model_path={saved_model}", video)
     if is_synthetic:
         print("Then your own videos: make demo VIDEOS=DIR, with a folder of videos for each class in DIR")
 
@@ -93,8 +99,15 @@ def _step(program, *arguments):
         raise DeepVideoError(f"{program} ended with status {status}; its message is above")
 
 
+def _folder_name(videos):
+    """A name for these very videos: with others in the folder, the demo begins anew beside the old one."""
+    root = Path(videos.video_root).resolve()
+    sizes = [f"{video.video_id} {(root / video.video_id).stat().st_size}" for video in videos.videos]
+    return f"{root.name}-{hashlib.sha256(repr([str(root), *sizes]).encode()).hexdigest()[:6]}"
+
+
 def _num_epochs(shards, steps):
-    return math.ceil(steps * GLOBAL_BATCH_SIZE / read_manifest(shards, "train").records)
+    return min(MAX_EPOCHS, math.ceil(steps * GLOBAL_BATCH_SIZE / read_manifest(shards, "train").records))
 
 
 def run():

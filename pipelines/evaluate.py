@@ -14,8 +14,8 @@ from tqdm import tqdm
 from deepvideo_tf import cli
 from deepvideo_tf.files import write_text_atomically
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.", required=True)
-_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "The folder of shards.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Required. The run's folder.", required=True)
+_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. The folder of shards.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which shards.")
 _NUM_VIEWS = flags.DEFINE_integer("num_views", 4, "Crops and mirrorings of each clip.", lower_bound=1, upper_bound=5)
 
@@ -31,11 +31,11 @@ def main():
         result = evaluate(
             _WORKDIR.value, _SHARDS_DIR.value, split=_SPLIT.value, num_views=_NUM_VIEWS.value, on_batch=bar.update
         )
+    _print_result(result)
     path = Path(_WORKDIR.value) / f"evaluation-{_SPLIT.value}.json"
     write_text_atomically(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    _print_result(result)
     print(f"Evaluation: {path}")
-    print(f"Next: deepvideo-predict --model_path={_WORKDIR.value} VIDEO...")
+    cli.print_next("deepvideo-predict", f"--model_path={_WORKDIR.value}", "VIDEO")
 
 
 def _print_result(result):

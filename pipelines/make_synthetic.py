@@ -8,7 +8,9 @@ from tqdm import tqdm
 
 from deepvideo_tf import cli
 
-_VIDEO_ROOT = flags.DEFINE_string("video_root", None, "The folder to make, <class>/<number>.mp4.", required=True)
+_VIDEO_ROOT = flags.DEFINE_string(
+    "video_root", None, "Required. The folder to make, <class>/<number>.mp4.", required=True
+)
 _VIDEOS_PER_CLASS = flags.DEFINE_integer("videos_per_class", 32, "Videos of each of the four classes.", lower_bound=2)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the textures and speeds.", lower_bound=0)
 
@@ -22,9 +24,7 @@ def main():
             _VIDEO_ROOT.value, videos_per_class=_VIDEOS_PER_CLASS.value, seed=_SEED.value, on_video=bar.update
         )
     print(f"Synthetic videos: {total} of {len(DIRECTIONS)} classes ({', '.join(DIRECTIONS)}) in {root}")
-    print(
-        f"Next: deepvideo-build-shards --format=folder --video_root={root} --holdout_fraction=0.25 --shards_dir=SHARDS"
-    )
+    cli.print_next("deepvideo-build-shards", f"--video_root={root}", "--holdout_fraction=0.25", "--shards_dir=SHARDS")
 
 
 def run():

@@ -15,7 +15,9 @@ from absl import flags
 from deepvideo_tf import cli
 from deepvideo_tf.errors import BadVideoError
 
-_MODEL_PATH = flags.DEFINE_string("model_path", None, "A run's folder, a SavedModel or a .tflite file.", required=True)
+_MODEL_PATH = flags.DEFINE_string(
+    "model_path", None, "Required. A run's folder, a SavedModel or a .tflite file.", required=True
+)
 _JSON = flags.DEFINE_bool("json", False, "Print a line of JSON for each video.")
 _TOP = flags.DEFINE_integer("top", 5, "Classes shown of each video.", lower_bound=1)
 _CLIPS_PER_VIDEO = flags.DEFINE_integer(
@@ -48,8 +50,9 @@ def main(videos):
             print(f"deepvideo-predict: error: {error}", file=sys.stderr)
             continue
         _print_video(video, list(probabilities.items())[: _TOP.value])
-    if bad:
+    if bad and len(videos) > 1:
         print(f"deepvideo-predict: {bad} of {len(videos)} videos could not be classified", file=sys.stderr)
+    if bad:
         sys.exit(cli.FAILED)
 
 

@@ -16,8 +16,10 @@ from deepvideo_tf.config import DTYPE_POLICIES, MODEL_CLIPS, MODEL_NAMES, OPTIMI
 
 _DEFAULTS = TrainConfig()
 
-_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "The folder of shards.", required=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder: configuration, checkpoint, export.", required=True)
+_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. The folder of shards.", required=True)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Required. The run's folder: configuration, checkpoint, export.", required=True
+)
 _MODEL = flags.DEFINE_enum("model", _DEFAULTS.model, MODEL_NAMES, "The model.")
 _NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "Frames the model sees; by default as in the paper.")
 _FRAME_STRIDE = flags.DEFINE_integer(
@@ -27,8 +29,12 @@ _CROP_SIZE_PX = flags.DEFINE_integer(
     "crop_size_px", None, "Height and width the model sees; by default as in the paper."
 )
 _FLIP = flags.DEFINE_bool("flip", True, "Whether a mirror image keeps its label. --noflip where left and right differ.")
-_WIDTH = flags.DEFINE_float("width", _DEFAULTS.width, "Scale of all filters and hidden units; 1 is the paper's.")
-_DROPOUT = flags.DEFINE_float("dropout", _DEFAULTS.dropout, "Dropout rate of both hidden dense layers.")
+_WIDTH = flags.DEFINE_float(
+    "width", _DEFAULTS.width, "Scale of all filters and hidden units, above 0; 1 is the paper's."
+)
+_DROPOUT = flags.DEFINE_float(
+    "dropout", _DEFAULTS.dropout, "Dropout rate of both hidden dense layers, 0 or more and below 1."
+)
 _LRN_BETA = flags.DEFINE_float("lrn_beta", _DEFAULTS.lrn_beta, "Exponent of the local response normalisation.")
 _OPTIMIZER = flags.DEFINE_enum("optimizer", _DEFAULTS.optimizer, OPTIMIZERS, "sgd has momentum 0.9.")
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", _DEFAULTS.learning_rate, "The (first) learning rate.")
@@ -68,7 +74,7 @@ def main():
 
     saved_model = train(config, _SHARDS_DIR.value, _WORKDIR.value, verbose=1 if sys.stdout.isatty() else 2)
     print(f"Run: {_WORKDIR.value}\nSavedModel: {saved_model}")
-    print(f"Next: deepvideo-evaluate --workdir={_WORKDIR.value} --shards_dir={_SHARDS_DIR.value}")
+    cli.print_next("deepvideo-evaluate", f"--workdir={_WORKDIR.value}", f"--shards_dir={_SHARDS_DIR.value}")
 
 
 def _clip():

@@ -7,8 +7,8 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.data.dataset import make_evaluation_dataset
-from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.evaluation import check_classes
+from deepvideo_tf.data.shards import check_classes
+from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError
 from deepvideo_tf.training.checkpoints import load_run
 
 
@@ -53,17 +53,29 @@ def test_other_classes_are_refused(small_run, small_shards, tmp_path):
     path = tmp_path / "shards/test-manifest.json"
     manifest = json.loads(path.read_text())
     path.write_text(json.dumps(manifest | {"classes": manifest["classes"][::-1]}))
-    with pytest.raises(ModelFileError, match="the same classes in another order"):
+    with pytest.raises(ShardError, match="the same classes in another order"):
         dv.evaluate(small_run, tmp_path / "shards")
-    with pytest.raises(ModelFileError, match=r"other classes \(2, not 1; only one side has b\)"):
-        check_classes(("a",), ("a", "b"), "run", "shards")
+    with pytest.raises(ShardError, match=r"other classes \(2, not 1; only one side has b\)"):
+        check_classes("run", ("a",), "shards", ("a", "b"))
 
 
-def test_frames_of_another_size_are_refused(small_run, small_shards, tmp_path):
+@pytest.mark.parametrize(("name", "value"), [("frame_size_px", 40), ("frame_rate_fps", 3.0)])
+def test_clips_of_another_kind_are_refused(small_run, small_shards, tmp_path, name, value):
     shutil.copytree(small_shards, tmp_path / "shards")
     path = tmp_path / "shards/test-manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["spec"]["frame_size_px"] = 40
+    manifest["spec"][name] = value
     path.write_text(json.dumps(manifest))
-    with pytest.raises(ModelFileError, match="was trained on frames of 36 px, but those in .* have 40 px"):
+    with pytest.raises(ModelFileError, match=f"was trained on clips of {name}=.*, those in .* have {value}"):
         dv.evaluate(small_run, tmp_path / "shards")
+
+
+def test_a_damaged_shard_is_named(small_run, small_shards, tmp_path):
+    shards_dir = tmp_path / "shards"
+    shutil.copytree(small_shards, shards_dir)
+    path = sorted(shards_dir.glob("test-*.tfrecord"))[1]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ShardError, match=f"{path.name}: damaged: expected SHA-256"):
+        dv.evaluate(small_run, shards_dir)

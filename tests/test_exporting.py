@@ -49,8 +49,9 @@ def test_saved_model_serves_without_this_package(small_run, clips, expected, tmp
 def test_versions_count_up_and_nothing_else_is_left(small_run, tmp_path):
     for version in (1, 2):
         assert dv.export_saved_model(small_run, tmp_path).name == str(version)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
-    (tmp_path / "10").mkdir()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".lock") == ["1", "2"]
+    for other in ("10", "²", ".unfinished"):
+        (tmp_path / other).mkdir()
     assert latest_version(tmp_path).name == "10"
     assert latest_version(tmp_path / "nowhere") is None
 

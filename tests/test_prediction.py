@@ -1,5 +1,7 @@
+import json
 import shutil
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,6 +64,26 @@ def test_problems_are_named(models, video, tmp_path):
         dv.predict_video(models["run"], video, clips_per_video=0)
 
 
+def test_a_card_of_another_model_is_refused(models, tmp_path):
+    shutil.copytree(models["saved_model"], tmp_path / "1")
+    path = tmp_path / "1/assets.extra/model.json"
+    card = json.loads(path.read_text())
+    for change in ({"classes": card["classes"][:2]}, {"clip": card["clip"] | {"num_frames": 3}}):
+        path.write_text(json.dumps(card | change))
+        with pytest.raises(ModelFileError, match="its model card is of clips and classes"):
+            dv.load_predictor(tmp_path / "1")
+    path.write_text(json.dumps(card | {"classes": [1, 2]}))
+    with pytest.raises(ModelFileError, match="classes must be a list of class names"):
+        dv.load_predictor(tmp_path / "1")
+
+
+def test_a_model_that_answers_no_numbers_is_refused(models, video):
+    predictor = dv.load_predictor(models["run"])
+    broken = replace(predictor, probabilities=lambda clips: np.full((len(clips), 4), np.nan))
+    with pytest.raises(ModelFileError, match="its file is damaged"):
+        dv.predict_video(broken, video)
+
+
 def test_damaged_models_are_named(models, tmp_path):
     for content in (b"", b"text", models["tflite"].read_bytes()[:1000]):
         (tmp_path / "bad.tflite").write_bytes(content)
@@ -71,6 +93,11 @@ def test_damaged_models_are_named(models, tmp_path):
         archive.writestr("model.json", "{}")
     with pytest.raises(ModelFileError, match="card.tflite: "):
         dv.load_predictor(tmp_path / "card.tflite")
+    shutil.copytree(models["saved_model"], tmp_path / "2")
+    variables = next((tmp_path / "2/variables").glob("*.data-*"))
+    variables.write_bytes(variables.read_bytes()[:100])
+    with pytest.raises(ModelFileError, match="not a whole SavedModel"):
+        dv.load_predictor(tmp_path / "2")
     shutil.copytree(models["saved_model"], tmp_path / "1")
     (tmp_path / "1/saved_model.pb").write_bytes(b"text")
     with pytest.raises(ModelFileError, match="not a whole SavedModel"):

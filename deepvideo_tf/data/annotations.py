@@ -143,7 +143,7 @@ def read_classes(path):
 def read_list(annotations, video_root, classes):
     """Reads a list with a line `relative/path label[,label]` for each video.
 
-    A label is a 0-based number or a class name. Empty lines and lines that start with `#` say nothing. The label begins
+    A label is a 0-based number or a class name. Empty lines say nothing. The label begins
     after the last space of the line, so paths may hold spaces; labels may not, so a class whose name holds one is
     given by its number.
 
@@ -164,7 +164,7 @@ def read_list(annotations, video_root, classes):
     root = os.path.realpath(video_root)
     videos, first_line = [], {}
     for number, line in enumerate(_read_lines(annotations), start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
+        if not line.strip():
             continue
         where = f"{annotations}:{number}"
         path, _, label_text = line.strip().rpartition(" ")
@@ -197,8 +197,9 @@ def _checked_path(path, root, where):
         raise AnnotationError(f"{where}: the path holds a NUL character")
     simplest = os.path.normpath(path)
     resolved = os.path.realpath(os.path.join(root, simplest))
-    if os.path.isabs(path) or os.path.commonpath([root, resolved]) != root:
-        raise AnnotationError(f"{where}: expected a path below the video root, found {path!r:.80}")
+    if os.path.isabs(path) or simplest.startswith("..") or os.path.commonpath([root, resolved]) != root:
+        by_link = "" if os.path.isabs(path) or simplest.startswith("..") else ", a link that leads out of it"
+        raise AnnotationError(f"{where}: expected a path below the video root, found {path!r:.80}{by_link}")
     return simplest.replace(os.sep, "/")
 
 

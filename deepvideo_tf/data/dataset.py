@@ -4,6 +4,7 @@ The phases are: read, shuffle (records still encoded), choose the frames, decode
 batch. Everything random is a function of (seed, epoch, position in the epoch).
 """
 
+import contextlib
 import os
 
 import tensorflow as tf
@@ -11,7 +12,7 @@ import tensorflow as tf
 from deepvideo_tf.config import ClipSpec
 from deepvideo_tf.data import augment, records
 from deepvideo_tf.data.sampling import MAX_VIEWS, centred_frame_start, view_boxes
-from deepvideo_tf.data.shards import Manifest, read_manifest
+from deepvideo_tf.data.shards import Manifest, check_hashes, read_manifest
 from deepvideo_tf.errors import ConfigError
 
 INTERLEAVED_SHARDS = 16
@@ -80,11 +81,30 @@ def make_evaluation_dataset(shards_dir, split, clip: ClipSpec, *, batch_size=8, 
     return _batched(_evaluation_clips(manifest, shards_dir, clip, num_views), manifest, batch_size)
 
 
+@contextlib.contextmanager
+def naming_damage(shards_dir, *splits):
+    """Names the damaged shard where reading one fails, which TensorFlow's message does not.
+
+    Args:
+        shards_dir: the folder of shards.
+        *splits: the splits that are read.
+
+    Raises:
+        ShardError: reading failed, and a shard is not what its manifest says.
+    """
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
+        for split in splits:
+            check_hashes(shards_dir, split)
+        raise
+
+
 def _checked_manifest(shards_dir, split, clip, batch_size):
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ConfigError(f"batch_size must be a whole number, 1 or more. Received: {batch_size!r}")
     manifest = read_manifest(shards_dir, split)
-    _check_clip(manifest, clip, shards_dir)
+    check_clip(manifest, clip, shards_dir)
     return manifest
 
 
@@ -93,7 +113,17 @@ def _batched(clips, manifest, batch_size):
     return clips.batch(batch_size).prefetch(2)
 
 
-def _check_clip(manifest: Manifest, clip: ClipSpec, shards_dir):
+def check_clip(manifest: Manifest, clip: ClipSpec, shards_dir):
+    """Refuses a model's clip that the stored clips cannot give.
+
+    Args:
+        manifest: of the shards.
+        clip: what the model sees.
+        shards_dir: the folder of shards, for the message.
+
+    Raises:
+        ConfigError: the crop is larger than the frames, or the clip longer than the stored ones.
+    """
     spec = manifest.spec
     if clip.crop_size_px > spec.frame_size_px:
         raise ConfigError(

@@ -55,7 +55,7 @@ def decode_clips(path, spec: ShardSpec, *, encode=True):
     import av  # here, so that programs that decode in another process do not load FFmpeg
 
     if not os.path.isfile(path):
-        raise BadVideoError(path, "no such file")
+        raise BadVideoError(path, "not a file" if os.path.exists(path) else "no such file")
     if os.path.getsize(path) == 0:
         raise BadVideoError(path, "the file is empty")
     try:
@@ -83,6 +83,7 @@ def decode_clips(path, spec: ShardSpec, *, encode=True):
 
 
 def _open(av, path):
+    """The container and its first video stream."""
     # A title that is not UTF-8 must not cost us the video.
     container = av.open(path, metadata_errors="replace")
     if not container.streams.video:
@@ -116,9 +117,13 @@ def _display_times_s(av, path):
             raise BadVideoError(path, "no video frames")
         _check_whole(path, packets, stream.frames, reached_s, (container.duration or 0) / av.time_base)
         if None in stamps:
-            rate_fps = stream.average_rate or stream.guessed_rate or 25
-            return [float(index / rate_fps) for index in range(len(stamps))]
+            return [index / _rate_fps(stream) for index in range(len(stamps))]
         return sorted(float(stamp * stream.time_base) for stamp in stamps)
+
+
+def _rate_fps(stream):
+    """Frames a second of a stream without time stamps."""
+    return float(stream.average_rate or stream.guessed_rate or 25)
 
 
 def _check_whole(path, packets, declared_packets, reached_s, declared_s):
@@ -134,10 +139,10 @@ def _frames_in_order(container, stream):
     Some files (MPEG-4 with packed B-frames in AVI) carry time stamps that are right as a set and wrong one by one. The
     decoder's order is the order of display, so the stamps are sorted and handed out in that order.
     """
-    waiting, times_s = deque(), []
+    waiting, times_s, rate_fps = deque(), [], _rate_fps(stream)
     for index, frame in enumerate(container.decode(stream)):
         waiting.append(frame)
-        heapq.heappush(times_s, index / 25 if frame.time is None else frame.time)
+        heapq.heappush(times_s, index / rate_fps if frame.time is None else frame.time)
         if len(waiting) > MAX_REORDERED_FRAMES:
             yield heapq.heappop(times_s), waiting.popleft()
     while waiting:

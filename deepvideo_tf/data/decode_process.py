@@ -18,6 +18,7 @@ from deepvideo_tf.data.decode import DecodedClip, decode_clips
 from deepvideo_tf.errors import BadVideoError, ConfigError
 
 DEFAULT_TIMEOUT_S = 60.0
+MAX_TIMEOUT_S = 86_400
 # -P keeps a file in the current folder (av.py, say) from being imported in place of a package.
 COMMAND = (sys.executable, "-P", "-m", "deepvideo_tf.data.decode_process")
 
@@ -28,15 +29,15 @@ class DecoderProcess:
     Use it as a context manager; one thread may use it at a time.
 
     Args:
-        timeout_s: seconds that one video may take, above 0.
+        timeout_s: seconds that one video may take, above 0 and at most a day.
 
     Raises:
-        ConfigError: `timeout_s` is not above 0.
+        ConfigError: `timeout_s` is outside its range.
     """
 
     def __init__(self, timeout_s=DEFAULT_TIMEOUT_S):
-        if not timeout_s > 0:
-            raise ConfigError(f"decode_timeout_s must be above 0. Received: {timeout_s!r}")
+        if not 0 < timeout_s <= MAX_TIMEOUT_S:
+            raise ConfigError(f"decode_timeout_s must be above 0 and at most {MAX_TIMEOUT_S}. Received: {timeout_s!r}")
         self.timeout_s = timeout_s
         self._process = None
         self._stderr = None

@@ -129,6 +129,48 @@ def read_manifest(shards_dir, split):
     return manifest
 
 
+def check_classes(one, of_one, other, of_other):
+    """Refuses to use two things together whose class names differ, or stand in another order.
+
+    Args:
+        one: path of the first, for the message.
+        of_one: its class names, in the order of its labels.
+        other: path of the second.
+        of_other: its class names.
+
+    Raises:
+        ShardError: the two differ.
+    """
+    if of_one == of_other:
+        return
+    if sorted(of_one) == sorted(of_other):
+        what = "the same classes in another order"
+    else:
+        different = ", ".join(sorted(set(of_one) ^ set(of_other))[:3])
+        what = f"other classes ({len(of_other)}, not {len(of_one)}; only one side has {different})"
+    raise ShardError(f"{one}: cannot be used with {other}, which has {what}")
+
+
+def check_hashes(shards_dir, split):
+    """Compares the content of every shard with its manifest.
+
+    Args:
+        shards_dir: the folder of shards.
+        split: `train`, `validation` or `test`.
+
+    Raises:
+        ShardError: the first shard that is not what the manifest says.
+    """
+    for shard in read_manifest(shards_dir, split).shards:
+        path = Path(shards_dir) / shard["name"]
+        with open(path, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if sha256 != shard["sha256"]:
+            raise ShardError(
+                f"{path}: damaged: expected SHA-256 {shard['sha256']}, as its manifest says, found {sha256}"
+            )
+
+
 def make_shard(task: ShardTask, *, on_video=None):
     """Makes one whole shard: decodes its videos, writes them under a temporary name, and renames the file.
 
@@ -230,15 +272,19 @@ def build_shards(
     spec = spec or ShardSpec()
     DecoderProcess(decode_timeout_s)  # refuses a bad timeout before anything is written
     build_dir = _build_dir(shards_dir, split)
+    tasks = _plan(annotations, build_dir, spec, min(num_shards, len(annotations.videos)), decode_timeout_s)
+    task_fingerprints = [_fingerprint(task, annotations.classes, split) for task in tasks]
+    fingerprint = hashlib.sha256("".join(task_fingerprints).encode()).hexdigest()
+    if manifest_path(shards_dir, split).exists():
+        return _finished(shards_dir, split, fingerprint)
     try:
         Path(shards_dir).mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(Path(shards_dir) / f".{split}-build.lock", timeout=0):
-            tasks = _plan(annotations, build_dir, spec, min(num_shards, len(annotations.videos)), decode_timeout_s)
-            fingerprint = _fingerprint(annotations, split, spec, len(tasks))
-            if manifest_path(shards_dir, split).exists():
+            if manifest_path(shards_dir, split).exists():  # by another process, since we looked
                 return _finished(shards_dir, split, fingerprint)
-            _open_build_dir(build_dir, fingerprint)
-            results = _make_shards(tasks, num_workers or os.cpu_count() or 1, max_bad_fraction, on_video)
+            build_dir.mkdir(exist_ok=True)
+            workers = num_workers or os.cpu_count() or 1
+            results = _make_shards(tasks, task_fingerprints, workers, max_bad_fraction, on_video)
             return _finish(annotations, shards_dir, split, spec, fingerprint, tasks, results)
     except filelock.Timeout:
         raise ShardError(f"{shards_dir}: another process is building its {split} shards") from None
@@ -265,13 +311,13 @@ def _plan(annotations, build_dir, spec, num_shards, timeout_s):
     ]
 
 
-def _fingerprint(annotations, split, spec, num_shards):
-    """What the bytes of the shards depend on, as one number; a file's size stands for its content."""
+def _fingerprint(task, classes, split):
+    """What the bytes of a shard depend on, as one number; a file's size stands for its content."""
     videos = []
-    for video in annotations.videos:
-        path = os.path.join(annotations.video_root, video.video_id)
+    for video in task.videos:
+        path = os.path.join(task.video_root, video.video_id)
         videos.append([video.video_id, list(video.labels), os.path.getsize(path) if os.path.isfile(path) else None])
-    data = [MANIFEST_VERSION, split, list(annotations.classes), to_json(spec), num_shards, videos]
+    data = [MANIFEST_VERSION, split, list(classes), to_json(task.spec), videos]
     return hashlib.sha256(json.dumps(data).encode()).hexdigest()
 
 
@@ -285,23 +331,9 @@ def _finished(shards_dir, split, fingerprint):
     return manifest
 
 
-def _open_build_dir(build_dir, fingerprint):
-    """Makes the hidden folder of a build, or takes up the one that is there if it is of the same build."""
-    note = build_dir / "fingerprint"
-    if build_dir.exists() and (not note.exists() or note.read_text() != fingerprint):
-        shutil.rmtree(build_dir)  # of another build that never finished: nothing of it has a final name
-    if not build_dir.exists():
-        build_dir.mkdir()
-        write_text_atomically(note, fingerprint)
-
-
-def _make_shards(tasks, num_workers, max_bad_fraction, on_video):
-    """Results of all tasks; those that an earlier, interrupted run finished without a bad video are not made again."""
+def _make_shards(tasks, fingerprints, num_workers, max_bad_fraction, on_video):
+    """Results of all tasks; those that an interrupted build finished without a bad video are not made again."""
     listed = sum(len(task.videos) for task in tasks)
-    results = [_earlier_result(task) for task in tasks]
-    for task, result in zip(tasks, results, strict=True):
-        for _ in task.videos if result is not None and on_video is not None else ():
-            on_video()
     stop = threading.Event()
 
     def after_video():
@@ -310,45 +342,53 @@ def _make_shards(tasks, num_workers, max_bad_fraction, on_video):
         if on_video is not None:
             on_video()
 
+    def result_of(task, fingerprint):
+        result = _earlier_result(task, fingerprint)
+        if result is None:
+            result = make_shard(task, on_video=after_video)
+            note = json.dumps({"fingerprint": fingerprint, "result": result})
+            write_text_atomically(_note_path(task), note)
+            return result
+        for _ in task.videos:
+            after_video()
+        return result
+
     # A thread a worker: it waits for its decoder process, and TensorFlow writes outside of Python's lock.
     with ThreadPoolExecutor(num_workers) as pool:
-        futures = {
-            pool.submit(make_shard, task, on_video=after_video): number
-            for number, task in enumerate(tasks)
-            if results[number] is None
-        }
+        futures = [pool.submit(result_of, *pair) for pair in zip(tasks, fingerprints, strict=True)]
         try:
+            skipped = []
             for future in as_completed(futures):
-                number = futures[future]
-                results[number] = future.result()
-                write_text_atomically(_result_path(tasks[number]), json.dumps(results[number]))
-                _check_bad(results, listed, max_bad_fraction)
+                skipped += future.result()["skipped"]
+                _check_bad(skipped, listed, max_bad_fraction)
         except BaseException:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return results
+    return [future.result() for future in futures]
 
 
-def _result_path(task):
+def _note_path(task):
     return Path(task.path).with_suffix(".json")
 
 
-def _earlier_result(task):
-    if not (_result_path(task).exists() and os.path.exists(task.path)):
-        return None
-    result = json.loads(_result_path(task).read_text())
-    # A bad video may have been mended, or have met a busy machine: it gets another chance.
-    return None if result["skipped"] or os.path.getsize(task.path) != result["bytes"] else result
+def _earlier_result(task, fingerprint):
+    """What an interrupted build noted of this very shard, or None where the shard must be made."""
+    try:
+        note = json.loads(_note_path(task).read_text(encoding="utf-8"))
+        result = note["result"]
+        is_whole = note["fingerprint"] == fingerprint and os.path.getsize(task.path) == result["bytes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # no note, or one that a power cut has damaged
+    # A bad video may have met a busy machine: it gets another chance.
+    return result if is_whole and not result["skipped"] else None
 
 
-def _check_bad(results, listed, max_bad_fraction):
-    bad = [item for result in results if result is not None for item in result["skipped"]]
-    if len(bad) > max_bad_fraction * listed:
-        first = bad[0]
+def _check_bad(skipped, listed, max_bad_fraction):
+    if len(skipped) > max_bad_fraction * listed:
         raise ShardError(
-            f"{len(bad)} of {listed} videos are bad, more than the part of {max_bad_fraction:g} that max_bad_fraction "
-            f"allows; the first is {first['video_id']}: {first['reason']}"
+            f"{len(skipped)} of {listed} videos are bad, more than the part of {max_bad_fraction:g} that "
+            f"max_bad_fraction allows; the first is {skipped[0]['video_id']}: {skipped[0]['reason']}"
         )
 
 
@@ -357,6 +397,8 @@ def _finish(annotations, shards_dir, split, spec, fingerprint, tasks, results):
     skipped = [item for result in results for item in result["skipped"]]
     if len(skipped) == len(annotations.videos):
         raise ShardError(f"{shards_dir}: none of the {len(skipped)} videos can be decoded")
+    for earlier in Path(shards_dir).glob(f"{split}-[0-9]*-of-[0-9]*.tfrecord"):
+        earlier.unlink()  # of a build that was killed here, and perhaps of another number of shards
     shards = []
     for number, (task, result) in enumerate(zip(tasks, results, strict=True)):
         name = f"{split}-{number:05d}-of-{len(tasks):05d}.tfrecord"

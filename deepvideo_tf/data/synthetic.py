@@ -51,10 +51,16 @@ def make_synthetic(video_root, *, videos_per_class=32, seed=0, on_video=None):
     if video_root.is_dir() and any(video_root.iterdir()):
         note_path = video_root / NOTE_NAME
         if note_path.is_file() and note_path.read_text() == note:
-            return video_root
+            found = len(list(video_root.glob("*/*.mp4")))
+            if found == len(DIRECTIONS) * videos_per_class:
+                return video_root
+            raise ShardError(
+                f"{video_root}: expected {len(DIRECTIONS) * videos_per_class} videos, found {found}; delete it"
+            )
         raise ShardError(f"{video_root}: expected a new or empty folder, found one with other files")
-    unfinished = video_root.with_name(f".unfinished-{os.getpid()}-{video_root.name}")
+    unfinished = video_root.with_name(f".unfinished-{video_root.name}")
     try:
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a call that was killed
         for class_number, name in enumerate(DIRECTIONS):
             (unfinished / name).mkdir(parents=True)
             for number in range(videos_per_class):

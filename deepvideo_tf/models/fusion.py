@@ -31,6 +31,9 @@ def fusion_windows(fusion, num_frames):
         raise ConfigError(f"num_frames must be 1 for single_frame. Received: {num_frames!r}")
     if num_frames < MIN_FRAMES[fusion]:
         raise ConfigError(f"num_frames must be {MIN_FRAMES[fusion]} or more for {fusion}. Received: {num_frames!r}")
+    if fusion == "slow_fusion" and num_frames % 8 != 2:
+        # Other lengths leave frames over at the end of a convolution's windows, which nothing would ever see.
+        raise ConfigError(f"num_frames must be 10, 18, 26 or so on by 8 for slow_fusion. Received: {num_frames!r}")
     if fusion == "early_fusion":
         return ((num_frames, 1), (1, 1), (1, 1))
     return SLOW_WINDOWS if fusion == "slow_fusion" else NO_WINDOWS
@@ -123,7 +126,7 @@ def slow_fusion(num_classes, *, num_frames=10, crop_size_px=170, width=1.0, drop
 
     Args:
         num_classes: number of logits; 487 in the paper.
-        num_frames: contiguous frames, 10 or more; 10 in the paper.
+        num_frames: contiguous frames, 10 or 8 more again and again, so that all are seen; 10 in the paper.
         crop_size_px: height and width of the clip, 11 or more; 170 in the paper.
         width: scale of all filters and hidden units; 1 is the paper's 75,511,751 parameters at 487 classes.
         dropout: rate after each hidden dense layer, at least 0 and below 1.

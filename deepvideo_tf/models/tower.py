@@ -42,6 +42,9 @@ def check_model_arguments(*, num_classes, width, crop_size_px, dropout, lrn_beta
             f"crop_size_px must be a whole number, {min_crop_size_px} or more for this model. "
             f"Received: {crop_size_px!r}"
         )
+    for name, value in (("width", width), ("dropout", dropout), ("lrn_beta", lrn_beta)):
+        if not isinstance(value, (int, float)):
+            raise ConfigError(f"{name} must be a number. Received: {value!r}")
     if not 0 < width <= 8:
         raise ConfigError(f"width must be above 0 and at most 8. Received: {width!r}")
     if not 0 <= dropout < 1:

@@ -40,26 +40,40 @@ class Run:
     model: keras.Model
 
 
+@dataclass(frozen=True)
+class Description:
+    """What a checkpoint tells of itself besides its weights.
+
+    Args:
+        config: how the model is trained.
+        card: its classes, clip and shards.
+        shards_fingerprint: the fingerprint of the shards it is trained on.
+    """
+
+    config: TrainConfig
+    card: ModelCard
+    shards_fingerprint: str
+
+
 def checkpoint_path(workdir):
     """Where the checkpoint of a run stands."""
     return Path(workdir) / CHECKPOINT_NAME
 
 
-def save_checkpoint(workdir, model, config: TrainConfig, card: ModelCard):
+def save_checkpoint(workdir, model, description: Description):
     """Writes the checkpoint of a run under a temporary name and renames it when it is whole.
 
     Args:
         workdir: the run's folder.
         model: the compiled model.
-        config: how it is trained.
-        card: its classes, clip and shards.
+        description: how it is trained, and what it is.
 
     Raises:
         ModelFileError: the file cannot be written; the checkpoint that was there is still there.
     """
     path = checkpoint_path(workdir)
     temporary = path.with_name("unfinished-" + path.name)
-    description = json.dumps({"config": to_json(config), "card": to_json(card)})
+    text = json.dumps(to_json(description))
     variables = {id(variable): variable for variable in (*model.variables, *model.optimizer.variables)}.values()
     needed = sum(math.prod(variable.shape) * 4 for variable in variables)
     try:
@@ -70,7 +84,7 @@ def save_checkpoint(workdir, model, config: TrainConfig, card: ModelCard):
         model.save_weights(temporary, overwrite=True)
         with h5py.File(temporary, "a") as file:
             # A dataset, not an attribute: attributes end at 64 KiB, which ten thousand class names pass.
-            file.create_dataset(DESCRIPTION_KEY, data=np.frombuffer(description.encode(), np.uint8))
+            file.create_dataset(DESCRIPTION_KEY, data=np.frombuffer(text.encode(), np.uint8))
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -85,7 +99,7 @@ def read_description(workdir):
         workdir: the run's folder.
 
     Returns:
-        `TrainConfig` and `ModelCard`.
+        `Description`.
 
     Raises:
         ModelFileError: there is no checkpoint, or it is damaged or not one of this package's.
@@ -95,12 +109,10 @@ def read_description(workdir):
         raise ModelFileError(f"{workdir}: expected the folder of a trained run with {CHECKPOINT_NAME}, found none")
     try:
         with h5py.File(path, "r") as file:
-            description = json.loads(file[DESCRIPTION_KEY][()].tobytes())
-        return (
-            from_json(TrainConfig, description["config"], path),
-            from_json(ModelCard, description["card"], path),
-        )
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+            data = json.loads(file[DESCRIPTION_KEY][()].tobytes())
+        config = from_json(TrainConfig, data["config"], path)
+        return Description(config, from_json(ModelCard, data["card"], path), data["shards_fingerprint"])
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"{path}: not a whole checkpoint: {str(error).splitlines()[0]:.200}") from None
 
 
@@ -135,7 +147,8 @@ def load_run(workdir):
     Raises:
         ModelFileError: there is no checkpoint, or it is damaged.
     """
-    config, card = read_description(workdir)
+    description = read_description(workdir)
+    config, card = description.config, description.card
     try:
         model = build_model(card.model, len(card.classes), **config.model_arguments())
     except ConfigError as error:

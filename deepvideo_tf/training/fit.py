@@ -11,13 +11,19 @@ import filelock
 import keras
 
 from deepvideo_tf.config import ModelCard, TrainConfig, to_json
-from deepvideo_tf.data.dataset import make_dataset
-from deepvideo_tf.data.shards import manifest_path, read_manifest
-from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError
+from deepvideo_tf.data.dataset import check_clip, make_dataset, naming_damage
+from deepvideo_tf.data.shards import check_classes, manifest_path, read_manifest
+from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
 from deepvideo_tf.exporting import export_saved_model, latest_version
 from deepvideo_tf.files import write_text_atomically
 from deepvideo_tf.models.registry import build_model
-from deepvideo_tf.training.checkpoints import checkpoint_path, load_weights, read_description, save_checkpoint
+from deepvideo_tf.training.checkpoints import (
+    Description,
+    checkpoint_path,
+    load_weights,
+    read_description,
+    save_checkpoint,
+)
 from deepvideo_tf.training.metrics import HitAtK
 
 MOMENTUM = 0.9  # section 3.3
@@ -40,17 +46,19 @@ def train(config: TrainConfig, shards_dir, workdir, *, verbose=0):
         Path of the exported SavedModel's version folder.
 
     Raises:
-        ShardError: the shards are missing, unfinished or damaged.
+        ShardError: the shards are missing, unfinished or damaged, or the validation shards do not go with them.
         ConfigError: the shards cannot give the clips that the model needs, or have a single class.
-        ModelFileError: the folder holds another run, or another process trains there.
+        ModelFileError: the folder holds another run, cannot be written, or another process trains there.
         TrainingError: the loss became NaN or infinite.
     """
     manifest = read_manifest(shards_dir, "train")
     if len(manifest.classes) < 2:
         raise ConfigError(f"{shards_dir}: expected shards of 2 classes or more, found 1: {manifest.classes[0]!r}")
+    check_clip(manifest, config.clip, shards_dir)
+    _check_validation(manifest, shards_dir)
     card = ModelCard(config.model, manifest.classes, config.clip, manifest.spec)
     with _only_trainer(workdir), _dtype_policy(config.dtype_policy):
-        _check_workdir(workdir, config, card)
+        _check_workdir(workdir, config, card, manifest)
         keras.utils.set_random_seed(config.seed)
         steps_per_epoch = math.ceil(manifest.records / config.global_batch_size)
         model = _compiled_model(config, card, steps_per_epoch)
@@ -60,10 +68,22 @@ def train(config: TrainConfig, shards_dir, workdir, *, verbose=0):
             first_epoch = int(model.optimizer.iterations) // steps_per_epoch
         if first_epoch < config.num_epochs:
             _write_config(workdir, config, card, shards_dir)
-            _fit(model, config, card, shards_dir, workdir, first_epoch, verbose)
-    export_dir = Path(workdir) / "saved_model"
-    is_exported = first_epoch >= config.num_epochs and latest_version(export_dir) is not None
-    return latest_version(export_dir) if is_exported else export_saved_model(workdir, export_dir)
+            _trim_history(workdir, first_epoch)
+            with naming_damage(shards_dir, "train"):
+                _fit(model, config, card, manifest, shards_dir, workdir, first_epoch, verbose)
+        export_dir = Path(workdir) / "saved_model"
+        is_exported = first_epoch >= config.num_epochs and latest_version(export_dir) is not None
+        return latest_version(export_dir) if is_exported else export_saved_model(workdir, export_dir)
+
+
+def _check_validation(manifest, shards_dir):
+    """Validation shards must be judged by the same classes, and hold the same kind of clips."""
+    if not manifest_path(shards_dir, "validation").exists():
+        return
+    validation = read_manifest(shards_dir, "validation")
+    check_classes(f"{shards_dir} (train)", manifest.classes, f"{shards_dir} (validation)", validation.classes)
+    if validation.spec != manifest.spec:
+        raise ShardError(f"{shards_dir}: expected validation shards with the train shards' settings, found others")
 
 
 @contextlib.contextmanager
@@ -74,8 +94,8 @@ def _only_trainer(workdir):
             yield
     except filelock.Timeout:
         raise ModelFileError(f"{workdir}: another process is training there") from None
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise ModelFileError(f"{workdir}: cannot be written: {error.strerror}") from None
+    except OSError as error:
+        raise ModelFileError(f"{error.filename or workdir}: cannot be written: {error.strerror}") from None
 
 
 @contextlib.contextmanager
@@ -88,20 +108,27 @@ def _dtype_policy(name):
         keras.config.set_dtype_policy(before)
 
 
-def _check_workdir(workdir, config, card):
+def _check_workdir(workdir, config, card, manifest):
     if not checkpoint_path(workdir).exists():
         return
-    there_config, there_card = read_description(workdir)
-    if there_card != card:
+    there = read_description(workdir)
+    if there.card != card or there.shards_fingerprint != manifest.fingerprint:
         raise ModelFileError(
             f"{workdir}: holds a run of another model, other classes or other shards; give another folder"
         )
-    if there_config != config:
-        there, here = to_json(there_config), to_json(config)
-        changed = ", ".join(
-            f"{name}={there[name]} there, {here[name]} here" for name in here if there[name] != here[name]
-        )
+    if there.config != config:
+        old, new = to_json(there.config), to_json(config)
+        changed = ", ".join(f"{name}={old[name]} there, {new[name]} here" for name in new if old[name] != new[name])
         raise ModelFileError(f"{workdir}: holds a run with another configuration ({changed}); give another folder")
+
+
+def _trim_history(workdir, first_epoch):
+    """Takes out of `history.csv` the epochs that will be trained again: their checkpoint was never written."""
+    path = Path(workdir) / "history.csv"
+    if path.exists():
+        header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
+        kept = [row for row in rows if row.partition(",")[0].isdigit() and int(row.partition(",")[0]) < first_epoch]
+        write_text_atomically(path, header + "".join(kept))
 
 
 def _compiled_model(config, card, steps_per_epoch):
@@ -129,7 +156,7 @@ def _write_config(workdir, config, card, shards_dir):
     write_text_atomically(Path(workdir) / "config.json", json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 
-def _fit(model, config, card, shards_dir, workdir, first_epoch, verbose):
+def _fit(model, config, card, manifest, shards_dir, workdir, first_epoch, verbose):
     batches = {"clip": config.clip, "batch_size": config.global_batch_size}
     validation = None
     if manifest_path(shards_dir, "validation").exists():
@@ -153,7 +180,7 @@ def _fit(model, config, card, shards_dir, workdir, first_epoch, verbose):
         callbacks=[
             _StopAtNonFiniteLoss(),
             keras.callbacks.CSVLogger(str(Path(workdir) / "history.csv"), append=first_epoch > 0),
-            _SaveCheckpoint(workdir, config, card),
+            _SaveCheckpoint(workdir, config, card, manifest.fingerprint),
         ],
     )
 
@@ -162,16 +189,15 @@ class _StopAtNonFiniteLoss(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if not math.isfinite(logs["loss"]):
             raise TrainingError(
-                f"the loss is {logs['loss']} at step {int(self.model.optimizer.iterations)}: "
-                "try a lower learning_rate; the last checkpoint is from before"
+                f"the loss is {logs['loss']} at step {int(self.model.optimizer.iterations)}: try a lower learning_rate"
             )
 
 
 class _SaveCheckpoint(keras.callbacks.Callback):
-    def __init__(self, workdir, config, card):
+    def __init__(self, workdir, config, card, shards_fingerprint):
         super().__init__()
-        self.arguments = (config, card)
         self.workdir = workdir
+        self.description = Description(config, card, shards_fingerprint)
 
     def on_epoch_end(self, epoch, logs=None):
-        save_checkpoint(self.workdir, self.model, *self.arguments)
+        save_checkpoint(self.workdir, self.model, self.description)

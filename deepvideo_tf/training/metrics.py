@@ -10,7 +10,7 @@ class HitAtK(keras.metrics.MeanMetricWrapper):
     """The part of the examples with at least one true label among the k highest scores (section 4.1).
 
     Ties are resolved against the model: a wrong class with the same score as the best true one counts as above it, so
-    that a model which answers the same for all classes scores 0 and not 1.
+    that a model which answers the same for all classes scores 0 and not 1. A score that is not a number is the lowest.
 
     Args:
         k: how many of the highest scores count, 1 or more.
@@ -30,6 +30,7 @@ class HitAtK(keras.metrics.MeanMetricWrapper):
     def _hits(self, targets, scores):
         is_true = ops.cast(targets, "float32") > 0
         scores = ops.cast(scores, "float32")
+        scores = ops.where(ops.isnan(scores), float("-inf"), scores)
         best_true = ops.max(ops.where(is_true, scores, float("-inf")), axis=-1, keepdims=True)
         wrong_above = ops.logical_and(ops.logical_not(is_true), scores >= best_true)
         has_label = ops.any(is_true, axis=-1)
@@ -51,6 +52,7 @@ def hits_at_k(is_true, scores, k):
     Returns:
         bool `[example]`.
     """
+    scores = np.where(np.isnan(scores), -np.inf, scores)
     best_true = np.where(is_true, scores, -np.inf).max(axis=-1, keepdims=True)
     wrong_above = (~is_true & (scores >= best_true)).sum(axis=-1)
     return is_true.any(axis=-1) & (wrong_above < k)

@@ -211,5 +211,6 @@ class TestProcess:
             assert len(decoder.decode(odd_videos / WHOLE[0], self.SPEC)) == 2
 
     def test_refuses_a_bad_limit(self):
-        with pytest.raises(ConfigError, match="decode_timeout_s must be above 0"):
-            DecoderProcess(0)
+        for timeout_s in (0, -1, float("nan"), float("inf")):
+            with pytest.raises(ConfigError, match="decode_timeout_s must be above 0"):
+                DecoderProcess(timeout_s)

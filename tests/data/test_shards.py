@@ -9,7 +9,7 @@ import tensorflow as tf
 import deepvideo_tf as dv
 from deepvideo_tf.data.annotations import Annotations, LabelledVideo
 from deepvideo_tf.data.records import parse_record
-from deepvideo_tf.data.shards import read_manifest
+from deepvideo_tf.data.shards import check_hashes, read_manifest
 from deepvideo_tf.errors import ConfigError, ShardError
 
 SPEC = dv.ShardSpec(clips_per_video=2, frame_size_px=32)
@@ -118,13 +118,38 @@ def test_bad_videos_are_listed_and_the_rest_is_built(some_bad, tmp_path, caplog)
 
 def test_too_many_bad_videos_fail_and_leave_nothing(some_bad, tmp_path):
     with pytest.raises(ShardError, match=r"2 of 16 videos are bad, more than the part of 0.1 that max_bad_fraction"):
-        build(some_bad, tmp_path / "shards")
+        build(some_bad, tmp_path / "shards", num_shards=16, num_workers=1)
     assert [path.name for path in (tmp_path / "shards").iterdir() if not path.name.startswith(".")] == []
     with pytest.raises(ShardError, match="unfinished; run it again"):
         read_manifest(tmp_path / "shards", "train")
-    # What was decoded is not lost, and a mended video is taken up.
+    # A mended video is taken up, and the shards without a bad one are not made again.
+    notes = (tmp_path / "shards/.train-build").glob("*.json")
+    good = [path for path in notes if not json.loads(path.read_text())["result"]["skipped"]]
+    kept = {path.with_suffix(".tfrecord").stat().st_mtime_ns for path in good}
+    assert kept
     (tmp_path / "videos/moves_up/0000.mp4").write_bytes((tmp_path / "videos/moves_up/0002.mp4").read_bytes())
-    assert build(dv.read_folder(tmp_path / "videos"), tmp_path / "shards").used == 15
+    manifest = build(dv.read_folder(tmp_path / "videos"), tmp_path / "shards", num_shards=16)
+    assert (manifest.used, len(manifest.skipped)) == (15, 1)
+    made = {path.stat().st_mtime_ns for path in (tmp_path / "shards").glob("*.tfrecord")}
+    assert kept < made
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"fingerprint": 1}', "\0"])
+def test_damaged_notes_of_an_interrupted_build_cost_a_shard(videos, built, tmp_path, note):
+    build_dir = tmp_path / ".train-build"
+    build_dir.mkdir()
+    (build_dir / "00000.json").write_text(note)
+    (build_dir / "00000.tfrecord").write_bytes(b"half a sha")
+    build(videos, tmp_path)
+    assert hashes(tmp_path) == hashes(built)
+
+
+def test_a_kill_between_the_last_renames_leaves_no_stray_shard(videos, built, tmp_path):
+    for name in ("train-00000-of-00003.tfrecord", "train-00006-of-00007.tfrecord", "test-00000-of-00001.tfrecord"):
+        (tmp_path / name).write_bytes(b"whole, of a build without a manifest")
+    build(videos, tmp_path)
+    (tmp_path / "test-00000-of-00001.tfrecord").unlink()  # another split's is not ours to remove
+    assert hashes(tmp_path) == hashes(built)
 
 
 def test_all_bad_fails(tmp_path):
@@ -175,6 +200,15 @@ class TestManifest:
         path.write_bytes(path.read_bytes()[:-100])
         with pytest.raises(ShardError, match=f"{path.name}: expected .* bytes, as its manifest says"):
             read_manifest(copy, "train")
+
+    def test_a_flipped_bit_is_found_and_named(self, copy):
+        check_hashes(copy, "train")
+        path = sorted(copy.glob("*.tfrecord"))[1]
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(ShardError, match=f"{path.name}: damaged: expected SHA-256"):
+            check_hashes(copy, "train")
 
     def test_a_shard_gone(self, copy):
         next(copy.glob("*.tfrecord")).unlink()

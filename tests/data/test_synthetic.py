@@ -53,6 +53,9 @@ def test_a_finished_folder_is_left_alone_and_another_refused(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
     with pytest.raises(ShardError, match="expected a new or empty folder"):
         dv.make_synthetic(root, videos_per_class=3)
+    (root / "moves_up/0001.mp4").unlink()
+    with pytest.raises(ShardError, match="expected 8 videos, found 7"):
+        dv.make_synthetic(root, videos_per_class=2)
     assert [path.name for path in tmp_path.iterdir()] == ["videos"]
 
 

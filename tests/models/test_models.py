@@ -158,10 +158,28 @@ def test_bad_arguments_are_named(name, argument, value):
         dv.build_model(name, 5, **{argument: value})
 
 
-@pytest.mark.parametrize(("name", "num_frames"), [("single_frame", 2), ("late_fusion", 1), ("slow_fusion", 9)])
+@pytest.mark.parametrize(
+    ("name", "num_frames"), [("single_frame", 2), ("late_fusion", 1), ("slow_fusion", 9), ("slow_fusion", 11)]
+)
 def test_clips_of_the_wrong_length_are_refused(name, num_frames):
     with pytest.raises(ValueError, match=f"num_frames must be .* for {name}. Received: {num_frames}"):
         dv.build_model(name, 5, num_frames=num_frames)
+
+
+def test_longer_slow_fusion_sees_every_frame():
+    model = small("slow_fusion", num_frames=18, dropout=0.0)
+    clip = clips_for(model, 1)
+    expected = model.predict(clip, verbose=0)
+    for frame in range(18):
+        changed = clip.copy()
+        changed[0, frame] = 255 - changed[0, frame]
+        assert np.abs(model.predict(changed, verbose=0) - expected).max() > 1e-6
+
+
+@pytest.mark.parametrize("argument", ["width", "dropout", "lrn_beta"])
+def test_arguments_that_are_no_numbers_are_named(argument):
+    with pytest.raises(ValueError, match=f"{argument} must be a number. Received: 'x'"):
+        dv.multires(4, **{argument: "x"})
 
 
 def test_unknown_names_are_refused():

@@ -150,9 +150,10 @@ def test_every_installed_program_is_tested():
             "--shards_dir=out",
             ["list.txt:2", "expected a label from 0 to 1", "'2'"],
         ),
+        ("build-shards --video_root= --shards_dir=out", ["--video_root must not be empty"]),
         ("train --shards_dir=nowhere --workdir=out", ["nowhere", "expected a folder of shards"]),
         ("train --shards_dir=nowhere --workdir=out --model=resnet", ["--model=resnet"]),
-        ("train --shards_dir=nowhere --workdir=out --width=-1", ["width must be a number above 0", "-1"]),
+        ("train --shards_dir=nowhere --workdir=out --width=-1", ["width must be a number, finite and above 0", "-1"]),
         ("evaluate --shards_dir=nowhere --workdir=out", ["nowhere", "expected a folder of shards"]),
         ("export-saved-model --workdir=nowhere --export_dir=out", ["nowhere", "expected the folder of a trained run"]),
         (

@@ -86,7 +86,16 @@ def test_validation_is_judged_if_there_is_any(small_config, small_shards, tmp_pa
     shards_dir = tmp_path / "shards"
     shutil.copytree(small_shards, shards_dir)
     manifest = json.loads((shards_dir / "test-manifest.json").read_text())
-    (shards_dir / "validation-manifest.json").write_text(json.dumps(manifest | {"split": "validation"}))
+    path = shards_dir / "validation-manifest.json"
+    path.write_text(json.dumps(manifest | {"split": "validation", "classes": manifest["classes"][::-1]}))
+    with pytest.raises(ShardError, match=r"\(validation\), which has the same classes in another order"):
+        dv.train(small_config, shards_dir, tmp_path / "run")
+    other = manifest["spec"] | {"frame_rate_fps": 3}
+    path.write_text(json.dumps(manifest | {"split": "validation", "spec": other}))
+    with pytest.raises(ShardError, match="expected validation shards with the train shards' settings"):
+        dv.train(small_config, shards_dir, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    path.write_text(json.dumps(manifest | {"split": "validation"}))
     dv.train(replace(small_config, num_epochs=1), shards_dir, tmp_path / "run")
     with open(tmp_path / "run/history.csv") as file:
         assert {"val_loss", "val_hit_at_1"} <= set(next(csv.DictReader(file)))
@@ -128,6 +137,24 @@ class TestRefusals:
         with pytest.raises(ModelFileError, match="another model, other classes or other shards"):
             dv.train(small_config, shards_dir, small_run)
 
+    def test_other_videos_under_the_same_classes(self, small_run, small_config, small_shards, tmp_path):
+        shards_dir = tmp_path / "shards"
+        shutil.copytree(small_shards, shards_dir)
+        manifest = json.loads((shards_dir / "train-manifest.json").read_text())
+        (shards_dir / "train-manifest.json").write_text(json.dumps(manifest | {"fingerprint": "other"}))
+        with pytest.raises(ModelFileError, match="another model, other classes or other shards"):
+            dv.train(small_config, shards_dir, small_run)
+
+    def test_a_damaged_shard(self, small_config, small_shards, tmp_path):
+        shards_dir = tmp_path / "shards"
+        shutil.copytree(small_shards, shards_dir)
+        path = sorted(shards_dir.glob("train-*.tfrecord"))[2]
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(ShardError, match=f"{path.name}: damaged"):
+            dv.train(small_config, shards_dir, tmp_path / "run")
+
     def test_no_shards(self, small_config, tmp_path):
         with pytest.raises(ShardError):
             dv.train(small_config, tmp_path / "nowhere", tmp_path / "run")
@@ -137,6 +164,7 @@ class TestRefusals:
         config = replace(small_config, clip=dv.ClipSpec(num_frames=10, crop_size_px=64))
         with pytest.raises(ConfigError, match="crop_size_px must be at most the 36 px"):
             dv.train(config, small_shards, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
 
     def test_a_busy_folder(self, small_config, small_shards, tmp_path):
         with (
@@ -176,8 +204,8 @@ class TestCheckpoint:
             load_run(copy)
 
     def test_of_other_weights(self, copy, small_config):
-        _, card = read_description(copy)
-        other = fit._compiled_model(replace(small_config, width=0.1), card, 1)
-        fit.save_checkpoint(copy, other, small_config, card)
+        description = read_description(copy)
+        other = fit._compiled_model(replace(small_config, width=0.1), description.card, 1)
+        fit.save_checkpoint(copy, other, description)
         with pytest.raises(ModelFileError, match="its weights do not load"):
             load_run(copy)

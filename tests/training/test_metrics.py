@@ -12,7 +12,8 @@ def reference(is_true, scores, k):
     """Hit@k one example at a time: rank all classes, wrong ones first among equals."""
     hits = []
     for truth, row in zip(is_true, scores, strict=True):
-        ranked = sorted(range(len(row)), key=lambda label: (-row[label], truth[label]))
+        known = np.where(np.isnan(row), -np.inf, row)
+        ranked = sorted(range(len(row)), key=lambda label: (-known[label], truth[label]))
         hits.append(any(truth[label] for label in ranked[:k]))
     return np.array(hits)
 
@@ -21,7 +22,7 @@ def reference(is_true, scores, k):
 def cases(draw):
     shape = (draw(st.integers(1, 5)), draw(st.integers(1, 6)))
     is_true = draw(hnp.arrays(bool, shape))
-    scores = draw(hnp.arrays(np.float32, shape, elements=st.sampled_from([-1.0, 0.0, 0.25, 1.0, 7.0])))
+    scores = draw(hnp.arrays(np.float32, shape, elements=st.sampled_from([-1.0, 0.0, 0.25, 1.0, float("nan")])))
     return is_true, scores, draw(st.integers(1, shape[1]))
 
 
@@ -41,6 +42,10 @@ def test_keras_agrees_with_numpy(case):
 def test_a_model_that_answers_the_same_for_all_scores_nothing():
     assert not hits_at_k(np.eye(3, dtype=bool), np.ones((3, 3)), 1).any()
     assert hits_at_k(np.eye(3, dtype=bool), np.ones((3, 3)), 3).all()
+
+
+def test_a_model_that_answers_no_numbers_scores_nothing():
+    assert not hits_at_k(np.eye(3, dtype=bool), np.full((3, 3), np.nan), 1).any()
 
 
 def test_it_accumulates_and_is_serialised():
