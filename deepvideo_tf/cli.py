@@ -12,9 +12,11 @@ import shlex
 import signal
 import sys
 import tempfile
+import threading
 
 from absl import app, flags
 from absl import logging as absl_logging
+from tqdm import tqdm
 
 from deepvideo_tf.errors import DeepVideoError
 
@@ -128,6 +130,29 @@ def library_logger():
     return logging.getLogger("deepvideo_tf")
 
 
-def is_terminal():
-    """Whether a person is watching, so that progress may be drawn as a bar."""
-    return sys.stderr.isatty()
+@contextlib.contextmanager
+def progress(total, unit, description):
+    """Shows how far long work has come: as a bar on a terminal, elsewhere as a line for every tenth.
+
+    Args:
+        total: how many things there are to do.
+        unit: what they are, in the singular.
+        description: what is done with them.
+
+    Yields:
+        A function to call after each thing, or with the number of things done; from any thread.
+    """
+    if sys.stderr.isatty():
+        with tqdm(total=total, unit=unit, desc=description) as bar:
+            yield bar.update
+        return
+    done, lock = 0, threading.Lock()
+
+    def update(count=1):
+        nonlocal done
+        with lock:
+            before, done = done, done + count
+            if done * 10 // total > before * 10 // total:
+                print(f"{description}: {done} of {total} {unit}s", file=sys.stderr, flush=True)
+
+    yield update

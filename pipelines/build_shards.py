@@ -16,7 +16,6 @@ An interrupted build goes on where it stopped when the same command is run again
 import os
 
 from absl import flags
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from deepvideo_tf import cli
@@ -113,7 +112,7 @@ def _build(split, videos, spec):
     total = len(videos.videos)
     print(f"Building {split} shards of {total} videos with {_NUM_WORKERS.value or os.cpu_count()} workers", flush=True)
     with (
-        tqdm(total=total, unit="video", desc=split, disable=not cli.is_terminal()) as bar,
+        cli.progress(total, "video", split) as on_video,
         logging_redirect_tqdm(loggers=[cli.library_logger()]),
     ):
         return build_shards(
@@ -125,7 +124,7 @@ def _build(split, videos, spec):
             num_workers=_NUM_WORKERS.value,
             max_bad_fraction=_MAX_BAD_FRACTION.value,
             decode_timeout_s=_DECODE_TIMEOUT_S.value,
-            on_video=bar.update,
+            on_video=on_video,
         )
 
 

@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 
 from absl import flags
-from tqdm import tqdm
 
 from deepvideo_tf import cli
 from deepvideo_tf.files import write_text_atomically
@@ -27,9 +26,9 @@ def main():
     cli.import_tensorflow()
     from deepvideo_tf.evaluation import evaluate
 
-    with tqdm(total=manifest.records, unit="clip", desc=_SPLIT.value, disable=not cli.is_terminal()) as bar:
+    with cli.progress(manifest.records, "clip", _SPLIT.value) as on_batch:
         result = evaluate(
-            _WORKDIR.value, _SHARDS_DIR.value, split=_SPLIT.value, num_views=_NUM_VIEWS.value, on_batch=bar.update
+            _WORKDIR.value, _SHARDS_DIR.value, split=_SPLIT.value, num_views=_NUM_VIEWS.value, on_batch=on_batch
         )
     _print_result(result)
     path = Path(_WORKDIR.value) / f"evaluation-{_SPLIT.value}.json"

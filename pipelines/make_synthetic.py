@@ -4,7 +4,6 @@ deepvideo-make-synthetic --video_root=/tmp/synthetic
 """
 
 from absl import flags
-from tqdm import tqdm
 
 from deepvideo_tf import cli
 
@@ -19,9 +18,9 @@ def main():
     from deepvideo_tf.data.synthetic import DIRECTIONS, make_synthetic
 
     total = len(DIRECTIONS) * _VIDEOS_PER_CLASS.value
-    with tqdm(total=total, unit="video", desc="rendering", disable=not cli.is_terminal()) as bar:
+    with cli.progress(total, "video", "rendering") as on_video:
         root = make_synthetic(
-            _VIDEO_ROOT.value, videos_per_class=_VIDEOS_PER_CLASS.value, seed=_SEED.value, on_video=bar.update
+            _VIDEO_ROOT.value, videos_per_class=_VIDEOS_PER_CLASS.value, seed=_SEED.value, on_video=on_video
         )
     print(f"Synthetic videos: {total} of {len(DIRECTIONS)} classes ({', '.join(DIRECTIONS)}) in {root}")
     cli.print_next("deepvideo-build-shards", f"--video_root={root}", "--holdout_fraction=0.25", "--shards_dir=SHARDS")

@@ -109,6 +109,7 @@ def test_a_build_lists_what_it_skips(run_program, synthetic_videos, tmp_path):
     arguments = ("--video_root=videos", "--shards_dir=shards", "--clips_per_video=1", "--frame_size_px=32")
     result = run_program("build-shards", *arguments, cwd=tmp_path)
     assert "train: 15 of 16 videos, 1 skipped, 15 clips" in succeeded(result)
+    assert "train: 16 of 16 videos\n" in result.stderr  # a plain line, since this is no terminal
     assert "  skipped moves_up/0000.mp4: cannot be decoded" in result.stdout
     assert "ignored moves_up/notes.txt: not a video by its name" in result.stdout
     result = run_program("build-shards", *arguments, "--max_bad_fraction=0.05", "--shards_dir=other", cwd=tmp_path)
