@@ -1,6 +1,6 @@
 """Renders a small set of synthetic H.264 videos whose class can only be told from their motion.
 
-deepvideo-make-synthetic --video_root=/tmp/synthetic
+deepvideo-make-synthetic --video_root=VIDEOS
 """
 
 from absl import flags
