@@ -22,6 +22,13 @@ def real_data(folder):
     return path
 
 
+def flip_a_bit(path):
+    """Damages the middle of a file without changing its size."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
 @pytest.fixture(scope="session")
 def ucf101_6():
     """Six classes of UCF-101."""

@@ -10,6 +10,7 @@ from deepvideo_tf.data.dataset import make_evaluation_dataset
 from deepvideo_tf.data.shards import check_classes
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError
 from deepvideo_tf.training.checkpoints import load_run
+from tests.conftest import flip_a_bit
 
 
 def test_the_papers_protocol_step_by_step(small_run, small_shards):
@@ -74,8 +75,6 @@ def test_a_damaged_shard_is_named(small_run, small_shards, tmp_path):
     shards_dir = tmp_path / "shards"
     shutil.copytree(small_shards, shards_dir)
     path = sorted(shards_dir.glob("test-*.tfrecord"))[1]
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+    flip_a_bit(path)
     with pytest.raises(ShardError, match=f"{path.name}: damaged: expected SHA-256"):
         dv.evaluate(small_run, shards_dir)

@@ -11,6 +11,7 @@ from deepvideo_tf.data.annotations import Annotations, LabelledVideo
 from deepvideo_tf.data.records import parse_record
 from deepvideo_tf.data.shards import check_hashes, read_manifest
 from deepvideo_tf.errors import ConfigError, ShardError
+from tests.conftest import flip_a_bit
 
 SPEC = dv.ShardSpec(clips_per_video=2, frame_size_px=32)
 
@@ -204,9 +205,7 @@ class TestManifest:
     def test_a_flipped_bit_is_found_and_named(self, copy):
         check_hashes(copy, "train")
         path = sorted(copy.glob("*.tfrecord"))[1]
-        data = bytearray(path.read_bytes())
-        data[len(data) // 2] ^= 1
-        path.write_bytes(data)
+        flip_a_bit(path)
         with pytest.raises(ShardError, match=f"{path.name}: damaged: expected SHA-256"):
             check_hashes(copy, "train")
 

@@ -15,6 +15,7 @@ from deepvideo_tf.data.shards import read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
 from deepvideo_tf.training import fit
 from deepvideo_tf.training.checkpoints import checkpoint_path, load_run, read_description
+from tests.conftest import flip_a_bit
 
 
 def test_a_run_holds_what_others_need(small_run, small_config, small_shards):
@@ -149,9 +150,7 @@ class TestRefusals:
         shards_dir = tmp_path / "shards"
         shutil.copytree(small_shards, shards_dir)
         path = sorted(shards_dir.glob("train-*.tfrecord"))[2]
-        data = bytearray(path.read_bytes())
-        data[len(data) // 2] ^= 1
-        path.write_bytes(data)
+        flip_a_bit(path)
         with pytest.raises(ShardError, match=f"{path.name}: damaged"):
             dv.train(small_config, shards_dir, tmp_path / "run")
 
