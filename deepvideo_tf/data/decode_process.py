@@ -76,7 +76,7 @@ class DecoderProcess:
                 COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr
             )
         timed_out = threading.Event()
-        timer = threading.Timer(self.timeout_s, self._kill, [timed_out])
+        timer = threading.Timer(self.timeout_s, _kill, [self._process, timed_out])
         timer.start()
         try:
             return self._ask(str(path), spec, encode)
@@ -90,10 +90,8 @@ class DecoderProcess:
             raise
         finally:
             timer.cancel()
-
-    def _kill(self, timed_out):
-        timed_out.set()
-        self._process.kill()
+            if timed_out.is_set():
+                self.close()  # also where the answer came just before: the next video must not pay for this one
 
     def _reason_of_death(self, timed_out):
         if timed_out:
@@ -127,6 +125,11 @@ class DecoderProcess:
         if len(data) < size:
             raise EOFError
         return data
+
+
+def _kill(process, timed_out):
+    timed_out.set()
+    process.kill()
 
 
 def _answer(request):
