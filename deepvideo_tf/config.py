@@ -13,14 +13,16 @@ SCHEDULES = ("constant", "cosine")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
-def _check_int(name, value, least, most=None):
+def check_int(name, value, least, most=None):
+    """Refuses what is no whole number from `least` to `most`, with a ConfigError that names the argument."""
     is_int = isinstance(value, int) and not isinstance(value, bool)
     if not is_int or value < least or (most is not None and value > most):
         range_text = f"{least} or more" if most is None else f"from {least} to {most}"
         raise ConfigError(f"{name} must be a whole number, {range_text}. Received: {value!r}")
 
 
-def _check_number(name, value, above=None, least=None, below=None):
+def check_number(name, value, above=None, least=None, below=None):
+    """Refuses what is no finite number within the bounds, with a ConfigError that names the argument."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     bounds = ["finite"] + [f"above {above}"] * (above is not None) + [f"at least {least}"] * (least is not None)
     bounds += [f"below {below}"] * (below is not None)
@@ -34,9 +36,10 @@ def _check_number(name, value, above=None, least=None, below=None):
         raise ConfigError(f"{name} must be a number, {' and '.join(bounds)}. Received: {value!r}")
 
 
-def _check_choice(name, value, choices):
+def check_choice(name, value, choices):
+    """Refuses what is none of the choices, with a ConfigError that names the argument."""
     if value not in choices:
-        raise ConfigError(f"{name} must be one of {', '.join(choices)}. Received: {value!r}")
+        raise ConfigError(f"{name} must be one of {', '.join(map(str, choices))}. Received: {value!r}")
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,9 @@ class ClipSpec:
     flip: bool = True
 
     def __post_init__(self):
-        _check_int("num_frames", self.num_frames, 1, 1_000)
-        _check_int("frame_stride", self.frame_stride, 1, 1_000)
-        _check_int("crop_size_px", self.crop_size_px, 11, 2_000)
+        check_int("num_frames", self.num_frames, 1, 1_000)
+        check_int("frame_stride", self.frame_stride, 1, 1_000)
+        check_int("crop_size_px", self.crop_size_px, 11, 2_000)
         if not isinstance(self.flip, bool):
             raise ConfigError(f"flip must be true or false. Received: {self.flip!r}")
 
@@ -98,12 +101,12 @@ class ShardSpec:
     jpeg_quality: int = 90
 
     def __post_init__(self):
-        _check_int("clips_per_video", self.clips_per_video, 1, 10_000)
-        _check_int("clip_frames", self.clip_frames, 16, 1_000)
-        _check_number("frame_rate_fps", self.frame_rate_fps, above=0, below=1_000)
+        check_int("clips_per_video", self.clips_per_video, 1, 10_000)
+        check_int("clip_frames", self.clip_frames, 16, 1_000)
+        check_number("frame_rate_fps", self.frame_rate_fps, above=0, below=1_000)
         object.__setattr__(self, "frame_rate_fps", float(self.frame_rate_fps))  # 25 and 25.0 are one setting
-        _check_int("frame_size_px", self.frame_size_px, 16, 2_000)
-        _check_int("jpeg_quality", self.jpeg_quality, 1, 100)
+        check_int("frame_size_px", self.frame_size_px, 16, 2_000)
+        check_int("jpeg_quality", self.jpeg_quality, 1, 100)
 
 
 # What each way of fusing time sees in the paper (section 3.1).
@@ -115,11 +118,25 @@ FUSION_CLIPS = {
 }
 FUSIONS = tuple(FUSION_CLIPS)
 
-# Every model and the clip it sees in the paper; the two-stream nets take 178 pixels (section 3.2).
-MODEL_CLIPS = FUSION_CLIPS | {
-    "multires" if fusion == "single_frame" else f"multires_{fusion}": replace(clip, crop_size_px=178)
-    for fusion, clip in FUSION_CLIPS.items()
-}
+STREAMS = ("context", "fovea")
+
+
+def multires_name(fusion, stream=None):
+    """The name of a two-stream net, or of one of its streams alone: `multires_slow_fusion`, `fovea_slow_fusion`.
+
+    The single-frame ones, which the paper speaks of most, are `multires`, `fovea` and `context`.
+    """
+    base = stream or "multires"
+    return base if fusion == "single_frame" else f"{base}_{fusion}"
+
+
+# Every model and the clip it sees in the paper; the two-stream nets take 178 pixels (section 3.2). Of the streams alone
+# the paper has those of the single-frame net (Table 1).
+MODEL_CLIPS = (
+    FUSION_CLIPS
+    | {multires_name(fusion): replace(clip, crop_size_px=178) for fusion, clip in FUSION_CLIPS.items()}
+    | {stream: replace(FUSION_CLIPS["single_frame"], crop_size_px=178) for stream in STREAMS}
+)
 MODEL_NAMES = tuple(MODEL_CLIPS)
 
 
@@ -165,21 +182,21 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self):
-        _check_choice("model", self.model, MODEL_NAMES)
+        check_choice("model", self.model, MODEL_NAMES)
         if self.clip is None:
             object.__setattr__(self, "clip", MODEL_CLIPS[self.model])
-        _check_number("width", self.width, above=0, below=8)
-        _check_number("dropout", self.dropout, least=0, below=1)
-        _check_number("lrn_beta", self.lrn_beta, above=0, below=8)
-        _check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        _check_number("learning_rate", self.learning_rate, above=0)
-        _check_choice("schedule", self.schedule, SCHEDULES)
-        _check_number("weight_decay", self.weight_decay, least=0)
-        _check_int("global_batch_size", self.global_batch_size, 1, 1_000_000)
-        _check_int("num_epochs", self.num_epochs, 1, 1_000_000)
-        _check_number("colour_jitter", self.colour_jitter, least=0, below=1)
-        _check_choice("dtype_policy", self.dtype_policy, DTYPE_POLICIES)
-        _check_int("seed", self.seed, 0, 2**31 - 1)
+        check_number("width", self.width, above=0, below=8)
+        check_number("dropout", self.dropout, least=0, below=1)
+        check_number("lrn_beta", self.lrn_beta, above=0, below=8)
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_number("learning_rate", self.learning_rate, above=0)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_number("weight_decay", self.weight_decay, least=0)
+        check_int("global_batch_size", self.global_batch_size, 1, 1_000_000)
+        check_int("num_epochs", self.num_epochs, 1, 1_000_000)
+        check_number("colour_jitter", self.colour_jitter, least=0, below=1)
+        check_choice("dtype_policy", self.dtype_policy, DTYPE_POLICIES)
+        check_int("seed", self.seed, 0, 2**31 - 1)
 
     def model_arguments(self):
         """The arguments of `build_model` besides the name and the number of classes."""
@@ -215,7 +232,7 @@ class ModelCard:
     shards: ShardSpec
 
     def __post_init__(self):
-        _check_choice("model", self.model, MODEL_NAMES)
+        check_choice("model", self.model, MODEL_NAMES)
         if not self.classes or not all(isinstance(name, str) for name in self.classes):
             raise ConfigError(f"classes must be a list of class names. Received: {self.classes!r:.80}")
         if not isinstance(self.clip, ClipSpec) or not isinstance(self.shards, ShardSpec):

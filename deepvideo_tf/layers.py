@@ -89,3 +89,54 @@ class SplitFrames(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return [(input_shape[0], *input_shape[2:])] * input_shape[1]
+
+
+@keras.saving.register_keras_serializable(package="deepvideo_tf")
+class TemporalWindows(keras.layers.Layer):
+    """Joins neighbouring columns of time along their channels, VALID in time.
+
+    A 2-D convolution of each window is a 3-D convolution whose filters reach `size` columns in time (section 3.1). The
+    2-D one converts to TFLite's plain operators, is quantised by its tools, and can answer for each window by itself.
+
+    Args:
+        size: columns that a window holds.
+        stride: columns from the start of one window to the next.
+
+    Raises:
+        ValueError: an argument is no whole number above 0.
+    """
+
+    def __init__(self, size, stride, **kwargs):
+        super().__init__(**kwargs)
+        for name, value in (("size", size), ("stride", stride)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number, 1 or more. Received: {value!r}")
+        self.size = size
+        self.stride = stride
+
+    def call(self, inputs):
+        """Joins the columns.
+
+        Args:
+            inputs: list of columns, `[batch, height, width, channel]` each.
+
+        Returns:
+            List of `1 + (len(inputs) - size) // stride` windows, `[batch, height, width, size * channel]` each, the
+            earliest column's channels first.
+
+        Raises:
+            ValueError: fewer columns than a window holds.
+        """
+        return [ops.concatenate(inputs[start : start + self.size], axis=-1) for start in self._starts(inputs)]
+
+    def compute_output_shape(self, input_shape):
+        *leading, channels = input_shape[0]
+        return [(*leading, self.size * channels) for _ in self._starts(input_shape)]
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size, "stride": self.stride}
+
+    def _starts(self, columns):
+        if len(columns) < self.size:
+            raise ValueError(f"inputs must be a list of {self.size} columns or more. Received: {len(columns)}")
+        return range(0, len(columns) - self.size + 1, self.stride)

@@ -2,7 +2,7 @@
 
 import keras
 
-from deepvideo_tf.config import FUSIONS
+from deepvideo_tf.config import FUSIONS, check_choice
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.models.tower import NO_WINDOWS, check_model_arguments, clip_input, head, tower
 
@@ -25,8 +25,7 @@ def fusion_windows(fusion, num_frames):
     Raises:
         ConfigError: another name, or a number of frames that this fusion cannot take.
     """
-    if fusion not in FUSIONS:
-        raise ConfigError(f"fusion must be one of {', '.join(FUSIONS)}. Received: {fusion!r}")
+    check_choice("fusion", fusion, FUSIONS)
     if fusion == "single_frame" and num_frames != 1:
         raise ConfigError(f"num_frames must be 1 for single_frame. Received: {num_frames!r}")
     if num_frames < MIN_FRAMES[fusion]:
@@ -63,7 +62,8 @@ def single_frame(num_classes, *, num_frames=1, crop_size_px=170, width=1.0, drop
         num_classes: number of logits; 487 in the paper.
         num_frames: 1, and nothing else.
         crop_size_px: height and width of the clip, 11 or more; 170 in the paper.
-        width: scale of all filters and hidden units; 1 is the paper's 73,908,071 parameters at 487 classes.
+        width: scale of all filters and hidden units, above 0 and below 8; 1 is the paper's 73,908,071 parameters at
+            487 classes.
         dropout: rate after each hidden dense layer, at least 0 and below 1.
         lrn_beta: exponent of the local response normalisation; 0.5 in the paper, 0.75 in AlexNet.
 
@@ -84,7 +84,8 @@ def early_fusion(num_classes, *, num_frames=10, crop_size_px=170, width=1.0, dro
         num_classes: number of logits; 487 in the paper.
         num_frames: contiguous frames; 10 in the paper.
         crop_size_px: height and width of the clip, 11 or more; 170 in the paper.
-        width: scale of all filters and hidden units; 1 is the paper's 74,221,703 parameters at 487 classes.
+        width: scale of all filters and hidden units, above 0 and below 8; 1 is the paper's 74,221,703 parameters at
+            487 classes.
         dropout: rate after each hidden dense layer, at least 0 and below 1.
         lrn_beta: exponent of the local response normalisation; 0.5 in the paper, 0.75 in AlexNet.
 
@@ -107,7 +108,8 @@ def late_fusion(num_classes, *, num_frames=2, crop_size_px=170, width=1.0, dropo
         num_classes: number of logits; 487 in the paper.
         num_frames: frames, 2 or more; 2 in the paper.
         crop_size_px: height and width of the clip, 11 or more; 170 in the paper.
-        width: scale of all filters and hidden units; 1 is the paper's 125,288,295 parameters at 487 classes.
+        width: scale of all filters and hidden units, above 0 and below 8; 1 is the paper's 125,288,295 parameters at
+            487 classes.
         dropout: rate after each hidden dense layer, at least 0 and below 1.
         lrn_beta: exponent of the local response normalisation; 0.5 in the paper, 0.75 in AlexNet.
 
@@ -128,7 +130,8 @@ def slow_fusion(num_classes, *, num_frames=10, crop_size_px=170, width=1.0, drop
         num_classes: number of logits; 487 in the paper.
         num_frames: contiguous frames, 10 or 8 more again and again, so that all are seen; 10 in the paper.
         crop_size_px: height and width of the clip, 11 or more; 170 in the paper.
-        width: scale of all filters and hidden units; 1 is the paper's 75,511,751 parameters at 487 classes.
+        width: scale of all filters and hidden units, above 0 and below 8; 1 is the paper's 75,511,751 parameters at
+            487 classes.
         dropout: rate after each hidden dense layer, at least 0 and below 1.
         lrn_beta: exponent of the local response normalisation; 0.5 in the paper, 0.75 in AlexNet.
 

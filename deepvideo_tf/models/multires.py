@@ -2,7 +2,7 @@
 
 import keras
 
-from deepvideo_tf.config import FUSION_CLIPS
+from deepvideo_tf.config import FUSION_CLIPS, FUSIONS, STREAMS, check_choice, multires_name
 from deepvideo_tf.models.fusion import MIN_CROP_SIZE_PX, fusion_windows
 from deepvideo_tf.models.tower import check_model_arguments, clip_input, head, tower
 
@@ -23,7 +23,15 @@ def context_views(frames):
 
 
 def multires(
-    num_classes, *, fusion="single_frame", num_frames=None, crop_size_px=178, width=1.0, dropout=0.5, lrn_beta=0.5
+    num_classes,
+    *,
+    fusion="single_frame",
+    stream=None,
+    num_frames=None,
+    crop_size_px=178,
+    width=1.0,
+    dropout=0.5,
+    lrn_beta=0.5,
 ):
     """The two-stream fovea + context net over any of the four fusions (section 3.2, Figure 2).
 
@@ -32,10 +40,11 @@ def multires(
     Args:
         num_classes: number of logits; 487 in the paper.
         fusion: `single_frame`, `early_fusion`, `late_fusion` or `slow_fusion`; the paper has the first and the last.
+        stream: None for both; `fovea` or `context` for that one alone, as in two rows of Table 1.
         num_frames: frames of the clip; None for what the fusion takes in the paper (1, 10, 2, 10).
         crop_size_px: height and width of the clip, 22 or more; 178 in the paper, whose streams see 89 x 89 each.
-        width: scale of all filters and hidden units; 1 is the paper's 129,035,495 parameters with `single_frame` and
-            132,242,855 with `slow_fusion`, at 487 classes.
+        width: scale of all filters and hidden units, above 0 and below 8; 1 is the paper's 129,035,495 parameters with
+            `single_frame` and 132,242,855 with `slow_fusion`, at 487 classes.
         dropout: rate after each hidden dense layer, at least 0 and below 1.
         lrn_beta: exponent of the local response normalisation; 0.5 in the paper, 0.75 in AlexNet.
 
@@ -46,7 +55,9 @@ def multires(
     Raises:
         ConfigError: (a ValueError) an argument is outside its range.
     """
-    if num_frames is None and fusion in FUSION_CLIPS:
+    check_choice("fusion", fusion, FUSIONS)
+    check_choice("stream", stream, (None, *STREAMS))
+    if num_frames is None:
         num_frames = FUSION_CLIPS[fusion].num_frames
     check_model_arguments(
         num_classes=num_classes,
@@ -54,13 +65,14 @@ def multires(
         crop_size_px=crop_size_px,
         dropout=dropout,
         lrn_beta=lrn_beta,
-        num_frames=1 if num_frames is None else num_frames,
+        num_frames=num_frames,
         min_crop_size_px=2 * MIN_CROP_SIZE_PX,
     )
     windows = fusion_windows(fusion, num_frames)
     clip, frames = clip_input(num_frames, crop_size_px)
     ends = []
-    for stream, views in (("context", context_views(frames)), ("fovea", fovea_views(frames, crop_size_px))):
-        ends += tower(views, width=width, lrn_beta=lrn_beta, windows=windows, last_pool=False, prefix=f"{stream}_")
+    for name in STREAMS if stream is None else (stream,):
+        views = context_views(frames) if name == "context" else fovea_views(frames, crop_size_px)
+        ends += tower(views, width=width, lrn_beta=lrn_beta, windows=windows, last_pool=False, prefix=f"{name}_")
     logits = head(ends, num_classes=num_classes, width=width, dropout=dropout)
-    return keras.Model(clip, logits, name="multires" if fusion == "single_frame" else f"multires_{fusion}")
+    return keras.Model(clip, logits, name=multires_name(fusion, stream))

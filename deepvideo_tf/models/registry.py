@@ -2,8 +2,7 @@
 
 from functools import partial
 
-from deepvideo_tf.config import MODEL_NAMES
-from deepvideo_tf.errors import ConfigError
+from deepvideo_tf.config import MODEL_NAMES, check_choice
 from deepvideo_tf.models.fusion import early_fusion, late_fusion, single_frame, slow_fusion
 from deepvideo_tf.models.multires import multires
 
@@ -16,6 +15,8 @@ BUILDERS = {
     "multires_early_fusion": partial(multires, fusion="early_fusion"),
     "multires_late_fusion": partial(multires, fusion="late_fusion"),
     "multires_slow_fusion": partial(multires, fusion="slow_fusion"),
+    "context": partial(multires, stream="context"),
+    "fovea": partial(multires, stream="fovea"),
 }
 
 
@@ -33,6 +34,5 @@ def build_model(name, num_classes, **arguments):
     Raises:
         ConfigError: (a ValueError) no such model, or an argument outside its range.
     """
-    if name not in BUILDERS:
-        raise ConfigError(f"model must be one of {', '.join(MODEL_NAMES)}. Received: {name!r}")
+    check_choice("model", name, MODEL_NAMES)
     return BUILDERS[name](num_classes, **arguments)

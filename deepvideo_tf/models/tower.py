@@ -1,14 +1,14 @@
 """The convolutional tower and the head that all models of the paper share (section 3.1).
 
 A tower takes a list of columns, one tensor per moment in time, and applies the same layers to each, so that the columns
-share their parameters. Where a model fuses time inside the tower, neighbouring columns are concatenated along their
-channels just before a convolution: a 2-D convolution of that concatenation is a 3-D convolution, VALID in time.
+share their parameters. Where a model fuses time inside the tower, `TemporalWindows` joins neighbouring columns along
+their channels just before a convolution.
 """
 
 import keras
 
-from deepvideo_tf.errors import ConfigError
-from deepvideo_tf.layers import LocalResponseNormalization, SplitFrames
+from deepvideo_tf.config import check_int, check_number
+from deepvideo_tf.layers import LocalResponseNormalization, SplitFrames, TemporalWindows
 
 PIXEL_MEAN = 117.0  # section 3.3: the constant subtracted from raw pixels
 FILTERS = (96, 256, 384, 384, 256)  # conv1 ... conv5
@@ -33,24 +33,12 @@ def check_model_arguments(*, num_classes, width, crop_size_px, dropout, lrn_beta
     Raises:
         ConfigError: (a ValueError) naming the argument, what was expected and what came.
     """
-    if not isinstance(num_classes, int) or num_classes < 1:
-        raise ConfigError(f"num_classes must be a whole number, 1 or more. Received: {num_classes!r}")
-    if not isinstance(num_frames, int) or num_frames < 1:
-        raise ConfigError(f"num_frames must be a whole number, 1 or more. Received: {num_frames!r}")
-    if not isinstance(crop_size_px, int) or crop_size_px < min_crop_size_px:
-        raise ConfigError(
-            f"crop_size_px must be a whole number, {min_crop_size_px} or more for this model. "
-            f"Received: {crop_size_px!r}"
-        )
-    for name, value in (("width", width), ("dropout", dropout), ("lrn_beta", lrn_beta)):
-        if not isinstance(value, (int, float)):
-            raise ConfigError(f"{name} must be a number. Received: {value!r}")
-    if not 0 < width <= 8:
-        raise ConfigError(f"width must be above 0 and at most 8. Received: {width!r}")
-    if not 0 <= dropout < 1:
-        raise ConfigError(f"dropout must be at least 0 and below 1. Received: {dropout!r}")
-    if not lrn_beta > 0:
-        raise ConfigError(f"lrn_beta must be above 0. Received: {lrn_beta!r}")
+    check_int("num_classes", num_classes, 1)
+    check_int("num_frames", num_frames, 1)
+    check_int("crop_size_px", crop_size_px, min_crop_size_px)
+    check_number("width", width, above=0, below=8)
+    check_number("dropout", dropout, least=0, below=1)
+    check_number("lrn_beta", lrn_beta, above=0, below=8)
 
 
 def clip_input(num_frames, crop_size_px):
@@ -67,27 +55,6 @@ def clip_input(num_frames, crop_size_px):
     clip = keras.Input((num_frames, crop_size_px, crop_size_px, 3), dtype="uint8", name="clip")
     pixels = keras.layers.Rescaling(scale=1.0, offset=-PIXEL_MEAN, name="subtract_mean")(clip)
     return clip, SplitFrames(name="frames")(pixels)
-
-
-def concat_windows(columns, size, stride, name):
-    """Concatenates `size` neighbouring columns along their channels, `stride` columns apart, VALID in time.
-
-    Args:
-        columns: list of `[batch, height, width, channel]`.
-        size: columns a window holds.
-        stride: columns between the starts of two windows.
-        name: prefix of the layers' names.
-
-    Returns:
-        List of `1 + (len(columns) - size) // stride` tensors `[batch, height, width, size * channel]`.
-    """
-    if size == 1 and stride == 1:
-        return columns
-    starts = range(0, len(columns) - size + 1, stride)
-    return [
-        keras.layers.Concatenate(name=f"{name}_window{index}")(columns[start : start + size])
-        for index, start in enumerate(starts)
-    ]
 
 
 def tower(columns, *, width, lrn_beta, windows=NO_WINDOWS, last_pool=True, prefix=""):
@@ -128,7 +95,8 @@ def tower(columns, *, width, lrn_beta, windows=NO_WINDOWS, last_pool=True, prefi
         [conv(3, 3), conv(4, 3), conv(5, 3)] + ([pool(5)] if last_pool else []),
     ]
     for number, (stage, (size, stride)) in enumerate(zip(stages, windows, strict=True), start=1):
-        columns = concat_windows(columns, size, stride, name=f"{prefix}conv{number}")
+        if (size, stride) != (1, 1):
+            columns = TemporalWindows(size, stride, name=f"{prefix}conv{number}_windows")(columns)
         for layer in stage:
             columns = [layer(column) for column in columns]
     return columns

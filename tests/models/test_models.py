@@ -178,7 +178,7 @@ def test_longer_slow_fusion_sees_every_frame():
 
 @pytest.mark.parametrize("argument", ["width", "dropout", "lrn_beta"])
 def test_arguments_that_are_no_numbers_are_named(argument):
-    with pytest.raises(ValueError, match=f"{argument} must be a number. Received: 'x'"):
+    with pytest.raises(ValueError, match=f"{argument} must be a number, .*Received: 'x'"):
         dv.multires(4, **{argument: "x"})
 
 
