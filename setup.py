@@ -7,6 +7,7 @@ from setuptools import setup
 ROOT = Path(__file__).parent
 
 PROGRAMS = {
+    "describe": "deepvideo_tf.pipelines.describe",
     "build-shards": "deepvideo_tf.pipelines.build_shards",
     "demo": "deepvideo_tf.pipelines.demo",
     "evaluate": "deepvideo_tf.pipelines.evaluate",
