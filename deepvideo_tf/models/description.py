@@ -38,8 +38,11 @@ def describe(model):
         model's.
 
     Raises:
-        ConfigError: a layer has weights and is neither of the two, so that there is no rule to count its work by.
+        ConfigError: (a ValueError) the model is not a functional one; or a layer with weights is neither of the two, so
+            that there is no rule to count its work by.
     """
+    if isinstance(model, keras.Sequential) or not hasattr(model, "operations"):
+        raise ConfigError(f"model must be a functional keras.Model. Received: {type(model).__name__}")
     # A shared layer is one layer, called once a column. How often this model calls it stands in the model's own
     # configuration; the layer itself also remembers the calls of other models that share it.
     calls = {layer["name"]: len(layer["inbound_nodes"]) for layer in model.get_config()["layers"]}

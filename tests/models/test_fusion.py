@@ -62,6 +62,7 @@ def test_windows_in_time_are_a_3d_convolution(name, num_frames, windows):
     for layer in ("fc6", "fc7", "logits"):
         expected = model.get_layer(layer)(expected)
     np.testing.assert_allclose(model.predict(clips, verbose=0), expected, atol=1e-4)
+    assert np.abs(model.predict(clips[:, ::-1], verbose=0) - expected).max() > 1e-2  # which a wrong order would show
 
 
 def norm_each(norm, x):

@@ -1,11 +1,16 @@
 """The numbers of the paper (sections 3.1 and 3.2) at width 1, and what every model must do."""
 
+import contextlib
+import re
+
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import deepvideo_tf as dv
-from deepvideo_tf.config import MODEL_CLIPS, MODEL_NAMES
+from deepvideo_tf.config import FUSIONS, MODEL_NAMES
 from deepvideo_tf.models.registry import BUILDERS
 
 PARAMETERS = {
@@ -18,92 +23,160 @@ PARAMETERS = {
 }
 
 
+# How each fusion sees time: frames or responses that conv1, conv2 and conv3 join, and columns that reach the head.
+TIME = {
+    "single_frame": (1, 1, 1, 1),
+    "early_fusion": (10, 1, 1, 1),
+    "late_fusion": (1, 1, 1, 2),
+    "slow_fusion": (4, 2, 2, 1),
+}
+
+
+def parameters_by_hand(name):
+    """Weights and biases, from the sizes in section 3.1 and 3.2 alone."""
+    streams = 2 if name.startswith("multires") else 1
+    fusion = name.removeprefix("multires").removeprefix("_")
+    time1, time2, time3, columns = TIME.get(fusion, TIME["single_frame"])
+    tower = (
+        (11 * 11 * 3 * time1 + 1) * 96
+        + (5 * 5 * 96 * time2 + 1) * 256
+        + (3 * 3 * 256 * time3 + 1) * 384
+        + (3 * 3 * 384 + 1) * 384
+        + (3 * 3 * 384 + 1) * 256
+    )
+    return streams * tower + (7 * 7 * 256 * streams * columns + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 487
+
+
+class Sizes:
+    """What the tests look at of a model, without the half gigabyte of its weights."""
+
+    def __init__(self, model):
+        self.parameters = model.count_params()
+        self.clip = model.input_shape[1:]
+        outputs = {layer.name: layer.output for layer in model.layers}
+        self.shapes = {name: output.shape[1:] for name, output in outputs.items() if not isinstance(output, list)}
+        self.kernels = {layer.name: layer.kernel.shape for layer in model.layers if layer.weights}
+        self.described = {layer.name: layer for layer in dv.describe(model)}
+
+
 @pytest.fixture(scope="module")
 def full_size():
-    """All models at the paper's size; `build_model` makes no copy of what it has made."""
-    return {name: dv.build_model(name, 487) for name in PARAMETERS}
+    """The sizes of all models at the paper's width."""
+    return {name: Sizes(dv.build_model(name, 487)) for name in MODEL_NAMES}
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", MODEL_NAMES)
 def test_parameters(full_size, name):
-    assert full_size[name].count_params() == PARAMETERS[name]
+    assert full_size[name].parameters == parameters_by_hand(name)
+    assert full_size[name].parameters == PARAMETERS.get(name, full_size[name].parameters)
+    assert sum(layer.parameters for layer in full_size[name].described.values()) == full_size[name].parameters
 
 
-def sizes(model, prefix=""):
+def feature_maps(sizes, prefix=""):
     layers = ("conv1", "norm1", "pool1", "conv2", "norm2", "pool2", "conv3", "conv4", "conv5")
-    return [model.get_layer(prefix + layer).output.shape[1:] for layer in layers]
+    return [sizes.shapes[prefix + layer] for layer in layers]
 
 
 def test_feature_maps_of_the_full_frame(full_size):
-    model = full_size["single_frame"]
-    assert model.input_shape == (None, 1, 170, 170, 3)
-    assert sizes(model) == [
+    sizes = full_size["single_frame"]
+    assert sizes.clip == (1, 170, 170, 3)
+    assert feature_maps(sizes) == [
         (54, 54, 96), (54, 54, 96), (27, 27, 96),
         (27, 27, 256), (27, 27, 256), (14, 14, 256),
         (14, 14, 384), (14, 14, 384), (14, 14, 256),
     ]  # fmt: skip
-    assert model.get_layer("pool5").output.shape[1:] == (7, 7, 256)
-    assert [model.get_layer(name).output.shape[1:] for name in ("fc6", "fc7", "logits")] == [(4096,), (4096,), (487,)]
+    assert sizes.shapes["pool5"] == (7, 7, 256)
+    assert [sizes.shapes[name] for name in ("fc6", "fc7", "logits")] == [(4096,), (4096,), (487,)]
 
 
-@pytest.mark.parametrize("stream", ["fovea", "context"])
-def test_feature_maps_of_a_stream(full_size, stream):
-    model = full_size["multires"]
-    assert model.input_shape == (None, 1, 178, 178, 3)
-    assert model.get_layer(stream).output.shape[1:] == (89, 89, 3)
-    assert sizes(model, f"{stream}_") == [
+@pytest.mark.parametrize(
+    ("name", "stream"),
+    [("multires", "fovea"), ("multires", "context"), ("fovea", "fovea"), ("context", "context")],
+)
+def test_feature_maps_of_a_stream(full_size, name, stream):
+    sizes = full_size[name]
+    assert sizes.clip == (1, 178, 178, 3)
+    assert sizes.shapes[stream] == (89, 89, 3)
+    assert feature_maps(sizes, f"{stream}_") == [
         (27, 27, 96), (27, 27, 96), (14, 14, 96),
         (14, 14, 256), (14, 14, 256), (7, 7, 256),
         (7, 7, 384), (7, 7, 384), (7, 7, 256),
     ]  # fmt: skip
-    assert f"{stream}_pool5" not in [layer.name for layer in model.layers]
-    assert model.get_layer("ends").output.shape[1:] == (7, 7, 512)
+    assert f"{stream}_pool5" not in sizes.shapes
+    assert sizes.described["flatten"].shape == (7 * 7 * (512 if name == "multires" else 256),)
 
 
-@pytest.mark.parametrize(
-    ("name", "extents"),
-    [
-        ("single_frame", (1, 1, 1)),
-        ("early_fusion", (1, 1, 1)),
-        ("late_fusion", (2, 2, 2)),
-        ("slow_fusion", (4, 2, 1)),
-        ("multires_slow_fusion", (4, 2, 1)),
-    ],
-)
-def test_time_extents(full_size, name, extents):
-    """How many columns of time each of the first three convolutions answers for; slow fusion: 10 -> 4 -> 2 -> 1."""
-    prefix = "fovea_" if name.startswith("multires") else ""
-    layers = [full_size[name].get_layer(f"{prefix}conv{number}") for number in (1, 2, 3)]
-    assert tuple(len(layer._inbound_nodes) for layer in layers) == extents
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_time_extents(full_size, name):
+    """The columns that conv1, conv2 and conv3 answer for; slow fusion: 10 -> 4 -> 2 -> 1 (section 3.1)."""
+    prefix = "fovea_" if "multires" in name else f"{name}_" if name in ("fovea", "context") else ""
+    described = full_size[name].described
+    frames = described["frames"].shape[0]
+    extents = tuple(described[f"{prefix}conv{number}"].shape[0] for number in (1, 2, 3, 4, 5))
+    expected = {
+        "early_fusion": (10, (1, 1, 1, 1, 1)),
+        "late_fusion": (2, (2, 2, 2, 2, 2)),
+        "slow_fusion": (10, (4, 2, 1, 1, 1)),
+    }
+    fusion = name.removeprefix("multires_")
+    assert (frames, extents) == expected.get(fusion, (1, (1, 1, 1, 1, 1)))
 
 
 def test_first_filters(full_size):
-    kernels = {name: full_size[name].get_layer("conv1").kernel.shape for name in PARAMETERS if "multires" not in name}
+    kernels = {name: full_size[name].kernels["conv1"] for name in FUSIONS}
     assert kernels["single_frame"] == kernels["late_fusion"] == (11, 11, 3, 96)
     assert kernels["early_fusion"] == (11, 11, 3 * 10, 96)
     assert kernels["slow_fusion"] == (11, 11, 3 * 4, 96)
 
 
-def small(name, **arguments):
-    clip = MODEL_CLIPS[name]
-    return dv.build_model(name, 5, **{"width": 0.05, "crop_size_px": 48, "num_frames": clip.num_frames} | arguments)
+def small(name, num_classes=5, **arguments):
+    return dv.build_model(name, num_classes, **{"width": 0.05, "crop_size_px": 48} | arguments)
+
+
+@contextlib.contextmanager
+def policy(name):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def clips_for(model, batch=2):
     return np.random.default_rng(0).integers(0, 256, (batch, *model.input_shape[1:]), dtype=np.uint8)
 
 
+@pytest.mark.parametrize("dtype_policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("name", MODEL_NAMES)
-def test_every_model_answers_and_learns(name):
+def test_every_model_overfits_16_clips(name, dtype_policy):
+    """Clips of noise, a class each: nothing but every clip's own content tells them apart."""
     keras.utils.set_random_seed(0)
-    model = small(name, dropout=0.0)
-    clips, targets = clips_for(model, 4), np.eye(5, dtype=np.float32)[[0, 1, 2, 3]]
-    logits = model.predict(clips, verbose=0)
-    assert logits.shape == (4, 5)
-    assert logits.dtype == np.float32
-    model.compile(keras.optimizers.AdamW(1e-3), keras.losses.CategoricalCrossentropy(from_logits=True))
-    losses = model.fit(clips, targets, epochs=20, verbose=0).history["loss"]
-    assert losses[-1] < 0.5 * losses[0]
+    with policy(dtype_policy):
+        model = small(name, num_classes=16, dropout=0.0, width=0.1)
+    clips, labels = clips_for(model, 16), np.arange(16)
+    model.compile(keras.optimizers.AdamW(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(clips, labels, batch_size=16, epochs=200, verbose=0, callbacks=[StopAtLoss(0.1)])
+    np.testing.assert_array_equal(model.predict(clips, verbose=0).argmax(axis=1), labels)
+
+
+class StopAtLoss(keras.callbacks.Callback):
+    def __init__(self, loss):
+        super().__init__()
+        self.loss = loss
+
+    def on_epoch_end(self, epoch, logs):
+        self.model.stop_training = logs["loss"] < self.loss
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_batches_of_any_size_give_each_clip_the_same_float32_logits(name):
+    model = small(name)
+    clips = clips_for(model, 5)
+    together = model.predict(clips, batch_size=5, verbose=0)
+    assert together.shape == (5, 5)
+    assert together.dtype == np.float32
+    np.testing.assert_allclose(model.predict(clips, batch_size=2, verbose=0), together, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)
@@ -138,12 +211,8 @@ def test_fovea_is_the_centre_and_context_the_whole_at_half_resolution():
 
 
 def test_mixed_precision_gives_float32_logits():
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
+    with policy("mixed_bfloat16"):
         model = small("multires_slow_fusion")
-    finally:
-        keras.config.set_dtype_policy(before)
     assert model.get_layer("fovea_conv1").compute_dtype == "bfloat16"
     assert model.predict(clips_for(model), verbose=0).dtype == np.float32
 
@@ -193,3 +262,58 @@ def test_unknown_names_are_refused():
 
 def test_the_registry_is_the_list_of_names():
     assert tuple(BUILDERS) == MODEL_NAMES
+
+
+FRAMES = {"single_frame": st.just(1), "early_fusion": st.integers(1, 12), "late_fusion": st.integers(2, 4)}
+VALID = st.sampled_from(MODEL_NAMES).flatmap(
+    lambda name: st.fixed_dictionaries(
+        {
+            "name": st.just(name),
+            "num_classes": st.integers(1, 12),
+            "num_frames": FRAMES.get(fusion_of(name), st.sampled_from([10, 18])),
+            "crop_size_px": st.integers(11 if name in FUSIONS else 22, 70),
+            "width": st.floats(1e-3, 0.1),
+            "dropout": st.floats(0, 0.99),
+            "lrn_beta": st.floats(0.1, 2),
+        }
+    )
+)
+
+
+def fusion_of(name):
+    return name if name in FUSIONS else name.partition("_")[2] or "single_frame"
+
+
+@settings(max_examples=30, deadline=None)
+@given(VALID)
+def test_any_valid_model_builds_and_runs(arguments):
+    model = dv.build_model(**arguments)
+    logits = model.predict_on_batch(clips_for(model, 2))
+    assert logits.shape == (2, arguments["num_classes"])
+    assert np.isfinite(logits).all()
+    assert model.input_shape[1:3] == (arguments["num_frames"], arguments["crop_size_px"])
+
+
+INVALID = {
+    "num_classes": st.integers(max_value=0) | st.floats() | st.booleans() | st.text(),
+    "num_frames": st.integers(max_value=0) | st.floats() | st.booleans() | st.text(),
+    "crop_size_px": st.integers(max_value=10) | st.floats() | st.booleans() | st.text(),
+    "width": st.floats(max_value=0) | st.floats(min_value=8) | st.just(float("nan")) | st.none() | st.text(),
+    "dropout": st.floats(max_value=0, exclude_max=True) | st.floats(min_value=1) | st.just(float("nan")) | st.text(),
+    "lrn_beta": st.floats(max_value=0) | st.floats(min_value=8) | st.just(float("nan")) | st.booleans(),
+}
+
+
+@settings(deadline=None)
+@given(VALID, st.sampled_from(sorted(INVALID)), st.data())
+def test_any_invalid_argument_is_named(arguments, argument, data):
+    value = data.draw(INVALID[argument])
+    with pytest.raises(ValueError, match=f"^{argument} must be .*Received: {re.escape(repr(value))}$"):
+        dv.build_model(**arguments | {argument: value})
+
+
+@settings(deadline=None)
+@given(st.integers(1, 40).filter(lambda frames: frames < 10 or frames % 8 != 2))
+def test_lengths_that_slow_fusion_cannot_take_are_refused(num_frames):
+    with pytest.raises(ValueError, match=f"num_frames must be .* for slow_fusion. Received: {num_frames}"):
+        dv.multires(5, fusion="slow_fusion", num_frames=num_frames)

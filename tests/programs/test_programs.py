@@ -7,11 +7,13 @@ import sys
 
 import pytest
 
+from deepvideo_tf.config import FUSIONS, MODEL_NAMES
 from tests.conftest import REPOSITORY
 
 PROGRAMS = (
     "build-shards",
     "demo",
+    "describe",
     "evaluate",
     "export-saved-model",
     "export-tflite",
@@ -118,6 +120,29 @@ def test_a_build_lists_what_it_skips(run_program, synthetic_videos, tmp_path):
     assert [path.name for path in (tmp_path / "other").iterdir() if not path.name.startswith(".")] == []
 
 
+def test_describe_shows_every_layer_of_one_model(run_program):
+    lines = run_program("describe", "--model=slow_fusion").stdout.splitlines()
+    assert lines[0] == "slow_fusion, 487 classes, width 1"
+    cells = {line.split()[0]: line.split()[1:] for line in lines if line}
+    assert cells["conv1"] == ["4x54x54x96", "139,488", f"{4 * 54 * 54 * 11 * 11 * 12 * 96:,}"]
+    assert cells["conv3_windows"] == ["1x14x14x512", "0", "0"]
+    assert cells["total"][0] == "75,511,751"
+
+
+def test_describe_shows_all_models_side_by_side(run_program):
+    outputs, parameters, multiply_adds = (
+        {line.split()[0]: line.split()[1:] for line in table.splitlines() if line}
+        for table in run_program("describe", "--width=0.1", "--num_classes=5").stdout.split("\n\n")[1::2]
+    )
+    assert set(outputs) == set(parameters) == set(multiply_adds) == {"model", *MODEL_NAMES}
+    assert outputs["slow_fusion"][:4] == ["10x170x170x3", "4x54x54x10", "2x27x27x26", "1x14x14x38"]
+    assert outputs["multires_slow_fusion"][:2] == ["10x178x178x3", "4x27x27x10"]
+    both, one = (int(parameters[name][0].replace(",", "")) for name in ("multires", "fovea"))
+    assert both == 2 * one == 2 * (11 * 11 * 3 + 1) * 10
+    assert [multiply_adds[name][-1] for name in FUSIONS] == ["1.00"] * 4
+    assert float(multiply_adds["fovea"][-1]) > float(multiply_adds["multires"][-1]) > 1
+
+
 def test_help_and_bad_flags_of_every_program(run_program):
     for name in PROGRAMS:
         result = run_program(name, "--help")
@@ -164,6 +189,11 @@ def test_every_installed_program_is_tested():
         ("predict --model_path=nowhere a.mp4", ["nowhere", "expected a run's folder"]),
         ("predict --model_path=videos", ["expected VIDEO..."]),
         ("make-synthetic --video_root=videos", ["videos", "expected a new or empty folder"]),
+        ("describe --width=0", ["width must be a number, finite and above 0", "0.0"]),
+        ("describe --num_classes=0", ["num_classes must be", "0"]),
+        ("describe --num_frames=10", ["--num_frames needs --model"]),
+        ("describe --model=slow_fusion --num_frames=12", ["num_frames must be 10, 18, 26", "12"]),
+        ("describe --model=resnet", ["--model=resnet"]),
         ("demo --video_root=nowhere --demo_dir=out", ["nowhere", "expected the folder that holds the videos"]),
     ],
 )
