@@ -62,13 +62,13 @@ class SlowFusionStream:
         check_int("hop_frames", hop_frames, 1)
         self._hop_frames = hop_frames
         _, self._clip_frames, *self._frame_shape = model.input_shape
-        self._views, self._stages = _split(model)
+        self._stages = _split(model)
         self.reset()
 
     def reset(self):
         """Forgets all frames: the next one is the first of a new video. To be called when the weights change, too."""
         self._num_frames = 0
-        self._answers = {}  # (stage, first frame) -> arrays [1, height, width, channel], one for each stream
+        self._answers = {}  # (stage, first frame) -> arrays [1, height, width, channel], one for each stream; 0: frames
         self.multiply_adds = 0
 
     def push(self, frame):
@@ -87,7 +87,7 @@ class SlowFusionStream:
         if list(frame.shape) != self._frame_shape or frame.dtype != np.uint8:
             raise ConfigError(f"frame must be uint8 {self._frame_shape}. Received: {frame.dtype} {list(frame.shape)}")
         if self._num_frames % self._hop_frames < self._clip_frames:  # else it falls between two clips
-            self._answers[0, self._num_frames] = _run(self._views, frame[None])
+            self._answers[0, self._num_frames] = [frame[None].copy()]
         self._num_frames += 1
         start = self._num_frames - self._clip_frames
         if start < 0 or start % self._hop_frames:
@@ -100,22 +100,19 @@ class SlowFusionStream:
         return logits[0]
 
     def _answer(self, number, start):
-        """What stage `number` answers for the moment that begins with frame `start`; 0 for the views of the frame."""
+        """What stage `number` answers for the moment that begins with frame `start`."""
         if (number, start) not in self._answers:
             stage = self._stages[number - 1]
             moments = [self._answer(number - 1, start + index * stage.apart_frames) for index in range(stage.size)]
-            self._answers[number, start] = _run(stage.program, [view for views in moments for view in views])
+            outputs = stage.program.predict_on_batch([column for columns in moments for column in columns])
+            # Keras hands out a single output by itself.
+            self._answers[number, start] = outputs if isinstance(outputs, list) else [outputs]
             self.multiply_adds += stage.multiply_adds
         return self._answers[number, start]
 
 
-def _run(program, inputs):
-    outputs = program.predict_on_batch(inputs)
-    return outputs if isinstance(outputs, list) else [outputs]  # Keras hands out a single one by itself
-
-
 def _split(model):
-    """The views of a frame, and the stages that lead from them to the logits, over the layers of the model."""
+    """The stages that lead from frames to logits, over the layers of the model."""
     layers = {layer.name: layer for layer in model.layers}
     prefixes = [f"{stream}_" for stream in STREAMS if f"{stream}_conv1" in layers] or [""]
     if not all(f"{prefixes[0]}conv{number}_windows" in layers for number in (1, 2, 3)):
@@ -126,29 +123,34 @@ def _split(model):
             x = layers[name](x) if name in layers else x
         return x
 
-    frame = keras.Input(model.input_shape[2:], dtype="uint8")
-    pixels = layers["subtract_mean"](frame)
-    outputs = [chain(pixels, [prefix.rstrip("_")]) for prefix in prefixes]
-    views = keras.Model(frame, outputs)
-
-    stages, apart_frames, num_columns = [], 1, model.input_shape[1]
+    stages = []
+    columns = [keras.Input(model.input_shape[2:], dtype="uint8")]
+    num_columns, apart_frames = model.input_shape[1], 1
     for number, names in enumerate(STAGES, start=1):
         windows = [layers[f"{prefix}conv{number}_windows"] for prefix in prefixes]
         size, stride = windows[0].size, windows[0].stride
-        moments = [[keras.Input(x.shape[1:], dtype=x.dtype) for x in outputs] for _ in range(size)]
-        outputs = []
-        for prefix, join, columns in zip(prefixes, windows, zip(*moments, strict=True), strict=True):
-            (window,) = join(list(columns))
-            outputs.append(chain(window, [prefix + name for name in names]))
-        stages.append(_stage(moments, outputs, apart_frames))
-        apart_frames *= stride
-        num_columns = (num_columns - size) // stride + 1
-    moments = [[keras.Input(x.shape[1:], dtype=x.dtype) for x in outputs] for _ in range(num_columns)]
-    ends = [column for stream in zip(*moments, strict=True) for column in stream]
+        moments = _inputs(columns, size)
+        by_stream = list(zip(*moments, strict=True))
+        if number == 1:
+            pixels = [layers["subtract_mean"](frame) for frame in by_stream[0]]
+            by_stream = [[chain(frame, [prefix.rstrip("_")]) for frame in pixels] for prefix in prefixes]
+        columns = []
+        for prefix, join, of_stream in zip(prefixes, windows, by_stream, strict=True):
+            (window,) = join(list(of_stream))
+            columns.append(chain(window, [prefix + name for name in names]))
+        stages.append(_stage(moments, columns, apart_frames))
+        num_columns, apart_frames = (num_columns - size) // stride + 1, apart_frames * stride
+    moments = _inputs(columns, num_columns)
+    ends = [column for of_stream in zip(*moments, strict=True) for column in of_stream]
     logits = chain(ends if len(ends) > 1 else ends[0], HEAD)
-    return views, [*stages, _stage(moments, [logits], apart_frames)]
+    return [*stages, _stage(moments, [logits], apart_frames)]
+
+
+def _inputs(columns, moments):
+    """For each moment an input for each stream's column."""
+    return [[keras.Input(column.shape[1:], dtype=column.dtype) for column in columns] for _ in range(moments)]
 
 
 def _stage(moments, outputs, apart_frames):
-    program = keras.Model([view for views in moments for view in views], outputs)
+    program = keras.Model([column for columns in moments for column in columns], outputs)
     return _Stage(program, len(moments), apart_frames, sum(layer.multiply_adds for layer in describe(program)))
