@@ -4,13 +4,16 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+BACKENDS := .venv-backends
+BACKENDS_INSTALLED := $(BACKENDS)/.installed
 
-.PHONY: help install demo test test-long lint lock clean
+.PHONY: help install demo test test-long test-backends lint lock clean
 
 help:
 	@echo "make demo              the whole job on synthetic videos: shards, training, evaluation, export, prediction"
 	@echo "make demo VIDEOS=DIR   the same on your own DIR/<class>/<video>"
 	@echo "make test              linters and tests; test-long: the ones that take minutes each"
+	@echo "make test-backends     the same logits under TensorFlow, JAX and PyTorch, in an environment of their own"
 	@echo "make lock              pins anew what development uses"
 
 install: $(INSTALLED)
@@ -36,10 +39,20 @@ test: lint
 test-long: $(INSTALLED)
 	$(BIN)/python -m pytest -m long
 
+$(BACKENDS_INSTALLED): requirements.lock requirements-backends.txt setup.py pyproject.toml
+	"$(PYTHON)" -m venv --clear $(BACKENDS)
+	$(BACKENDS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r requirements.lock -r requirements-backends.txt
+	$(BACKENDS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+test-backends: $(BACKENDS_INSTALLED)
+	$(BACKENDS)/bin/python -m pytest tests/models/test_backends.py
+
 lock: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --extra dev --python-version 3.11 \
 		setup.py requirements.in --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(BACKENDS) build dist *.egg-info

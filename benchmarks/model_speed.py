@@ -1,6 +1,6 @@
 """How fast every model trains and answers at the paper's size, and how much of the machine it uses.
 
-  python benchmarks/model_speed.py                       all models; about a quarter of an hour on 2 cores
+  python benchmarks/model_speed.py                       all models; 3 to 15 minutes on 2 cores
   python benchmarks/model_speed.py --fusions=slow_fusion --batch_size=8
 
 Random clips, SGD with momentum. Each round takes one step of every side in turn, so that a machine that slows down does

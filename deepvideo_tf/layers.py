@@ -1,7 +1,7 @@
 """The layers of the paper that Keras does not have, in `keras.ops` only.
 
 They run under every Keras backend, convert to built-in TFLite operators, and are registered, so that a saved model
-loads with Keras's safe mode on.
+loads with Keras's safe mode on, once this module is imported.
 """
 
 import keras

@@ -2,6 +2,8 @@
 
 import contextlib
 import re
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 import deepvideo_tf as dv
 from deepvideo_tf.config import FUSIONS, MODEL_NAMES
 from deepvideo_tf.models.registry import BUILDERS
+from tests.conftest import REPOSITORY
 
 PARAMETERS = {
     "single_frame": 73_908_071,
@@ -70,6 +73,20 @@ def test_parameters(full_size, name):
     assert full_size[name].parameters == parameters_by_hand(name)
     assert full_size[name].parameters == PARAMETERS.get(name, full_size[name].parameters)
     assert sum(layer.parameters for layer in full_size[name].described.values()) == full_size[name].parameters
+
+
+def test_the_table_of_the_readme(full_size):
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \|.*\| ([\d,]+) \| ([\d,]+) million \|$", readme, re.M)
+    told = {
+        name.strip("`"): (int(parameters.replace(",", "")), int(millions.replace(",", "")))
+        for names, parameters, millions in rows
+        for name in names.split(", ")
+    }
+    assert told == {
+        name: (sizes.parameters, round(sum(layer.multiply_adds for layer in sizes.described.values()) / 1e6))
+        for name, sizes in full_size.items()
+    }
 
 
 def feature_maps(sizes, prefix=""):
@@ -186,6 +203,15 @@ def test_every_model_is_saved_and_loaded_in_safe_mode(name, tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     clips = clips_for(model)
     np.testing.assert_allclose(loaded.predict(clips, verbose=0), model.predict(clips, verbose=0), atol=1e-5)
+
+
+def test_a_saved_model_is_loaded_elsewhere_as_the_readme_says(tmp_path):
+    path = tmp_path / "model.keras"
+    small("multires_slow_fusion").save(path)
+    code = f"import keras, deepvideo_tf.layers; print(keras.models.load_model({str(path)!r}).name)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "multires_slow_fusion\n"
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)

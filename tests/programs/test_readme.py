@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import deepvideo_tf as dv
@@ -12,10 +13,11 @@ from tests.conftest import REPOSITORY
 from tests.programs.test_programs import PROGRAMS
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_the_notebook_example(synthetic_videos, tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code, _ = PYTHON
     assert len([line for line in code.splitlines() if line.strip()]) <= 15
     for split, part in zip(("train", "test"), hold_out(dv.read_folder(synthetic_videos), 0.25), strict=True):
         spec = dv.ShardSpec(clips_per_video=3, frame_size_px=100)
@@ -23,6 +25,15 @@ def test_the_notebook_example(synthetic_videos, tmp_path):
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "val_hit_at_1" in result.stdout
+
+
+def test_the_models_example():
+    _, code = PYTHON
+    frames = np.random.default_rng(0).integers(0, 256, (12, 170, 170, 3), dtype=np.uint8)
+    names = {"frames": frames}
+    exec(code, names)
+    expected = names["clip_net"].predict(frames[None, 2:], verbose=0)[0]
+    np.testing.assert_allclose(names["logits"], expected, atol=1e-5)
 
 
 def test_every_program_is_in_the_table():
