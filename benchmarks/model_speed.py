@@ -92,6 +92,7 @@ def measure(fusion, peaks):
 
 
 def main(_):
+    tf.get_logger().setLevel("ERROR")  # it warns of one trace for each model
     peaks = {policy: [] for policy in POLICIES}
     rates, multiply_adds = {}, {}
     for fusion in _FUSIONS.value:

@@ -17,7 +17,9 @@ from absl import app, flags
 
 import deepvideo_tf as dv
 
-_HOPS_FRAMES = flags.DEFINE_multi_integer("hop_frames", [1, 2, 4, 8], "Frames from one clip to the next.")
+_HOPS_FRAMES = flags.DEFINE_multi_integer(
+    "hop_frames", [1, 2, 4, 8], "Frames from one clip to the next.", lower_bound=1
+)
 _CLIPS = flags.DEFINE_integer("clips", 20, "Clips that are timed.", lower_bound=1)
 
 

@@ -54,6 +54,10 @@ def run(main, *, positional=None):
         if error.strerror is None:
             raise
         _fail(program, f"{error.filename or 'output'}: {error.strerror}", FAILED)
+    except Exception as error:
+        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's
+            raise
+        _fail(program, f"not enough memory: {error}"[:200], FAILED)
 
 
 def _interrupt(*_):

@@ -49,7 +49,10 @@ def _describe(config):
     from deepvideo_tf.models.description import describe
     from deepvideo_tf.models.registry import build_model
 
-    return describe(build_model(config.model, _NUM_CLASSES.value, **config.model_arguments()))
+    try:
+        return describe(build_model(config.model, _NUM_CLASSES.value, **config.model_arguments()))
+    except ConfigError as error:
+        raise ConfigError(f"{config.model}: {error}") from None
 
 
 def _total(layers, what):

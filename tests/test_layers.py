@@ -20,6 +20,7 @@ def lrn_reference(x, radius=2, bias=2.0, alpha=1e-4, beta=0.5):
 @pytest.mark.parametrize("channels", [1, 3, 4, 7, 96])
 @pytest.mark.parametrize("scale", [1, 100])
 def test_lrn_is_the_papers_formula(beta, channels, scale):
+    """To 1e-5 of the scale: float32 has seven digits."""
     x = np.random.default_rng(0).normal(size=(2, 5, 4, channels)).astype(np.float32)
     y = keras.ops.convert_to_numpy(LocalResponseNormalization(beta=beta)(x * scale)) / scale
     np.testing.assert_allclose(y, lrn_reference(x * scale, beta=beta) / scale, atol=1e-5)

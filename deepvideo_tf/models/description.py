@@ -31,7 +31,7 @@ def describe(model):
     """Tells what each layer of a model gives and costs.
 
     Args:
-        model: a model of this package, or any functional `keras.Model` of 2-D convolutions and dense layers.
+        model: a model of this package, or a part of one.
 
     Returns:
         List of `LayerDescription`, in the order of the layers. The sums of its parameters and multiply-adds are the

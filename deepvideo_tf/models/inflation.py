@@ -25,16 +25,20 @@ def inflate_weights(source, target):
 
     Args:
         source: a model of this package.
-        target: another one, of the same width. The crop sizes may differ as long as the towers end in maps of one size,
-            as those of 170 pixels for the full frame and 178 for two streams do (section 3.2).
+        target: another one, of the same width and `lrn_beta`. The crop sizes may differ as long as the towers end in
+            maps of one size, as those of 170 pixels for the full frame and 178 for two streams do (section 3.2).
 
     Returns:
         Names of the target's layers that keep their own weights: `["logits"]` if the numbers of classes differ, else an
         empty list.
 
     Raises:
-        ConfigError: (a ValueError) the weights of a layer do not fit a whole number of times. The target is unchanged.
+        ConfigError: (a ValueError) the weights of a layer do not fit a whole number of times, or the two normalise
+            differently. The target is unchanged.
     """
+    betas = [{layer.beta for layer in model.layers if hasattr(layer, "beta")} for model in (source, target)]
+    if betas[0] != betas[1]:
+        raise ConfigError(f"source must have the target's lrn_beta, {betas[1]}. Received: {betas[0]}")
     weights, left = {}, []
     for layer in target.layers:
         if layer.name == "logits" and source.get_layer("logits").units != layer.units:

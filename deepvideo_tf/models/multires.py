@@ -4,21 +4,22 @@ import keras
 
 from deepvideo_tf.config import FUSION_CLIPS, FUSIONS, STREAMS, check_choice, multires_name
 from deepvideo_tf.models.fusion import MIN_CROP_SIZE_PX, fusion_windows
-from deepvideo_tf.models.tower import check_model_arguments, clip_input, head, tower
+from deepvideo_tf.models.tower import DATA_FORMAT, check_model_arguments, clip_input, head, tower
 
 
 def fovea_views(frames, crop_size_px):
-    """The centre of each frame at its own resolution: half the height and width (section 3.2)."""
-    size_px = crop_size_px // 2
+    """The centre of each frame at its own resolution: half the height and width, rounded up (section 3.2)."""
+    size_px = (crop_size_px + 1) // 2
     before_px = (crop_size_px - size_px) // 2
     after_px = crop_size_px - size_px - before_px
-    crop = keras.layers.Cropping2D(((before_px, after_px), (before_px, after_px)), name="fovea")
+    around_px = ((before_px, after_px), (before_px, after_px))
+    crop = keras.layers.Cropping2D(around_px, data_format=DATA_FORMAT, name="fovea")
     return [crop(frame) for frame in frames]
 
 
 def context_views(frames):
-    """Each whole frame at half resolution, every 2 x 2 pixels averaged (section 3.2)."""
-    shrink = keras.layers.AveragePooling2D(2, name="context")
+    """Each whole frame at half resolution: every 2 x 2 pixels averaged, and what is left over at an odd edge."""
+    shrink = keras.layers.AveragePooling2D(2, padding="same", data_format=DATA_FORMAT, name="context")
     return [shrink(frame) for frame in frames]
 
 

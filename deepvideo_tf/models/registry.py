@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from deepvideo_tf.config import MODEL_NAMES, check_choice
+from deepvideo_tf.config import MODEL_CLIPS, MODEL_NAMES, check_choice
 from deepvideo_tf.models.fusion import early_fusion, late_fusion, single_frame, slow_fusion
 from deepvideo_tf.models.multires import multires
 
@@ -20,13 +20,17 @@ BUILDERS = {
 }
 
 
-def build_model(name, num_classes, **arguments):
+def build_model(name, num_classes, *, num_frames=None, crop_size_px=None, width=1.0, dropout=0.5, lrn_beta=0.5):
     """Builds a model of the paper by its name.
 
     Args:
         name: one of `deepvideo_tf.config.MODEL_NAMES`.
         num_classes: number of logits.
-        **arguments: the builder's own (`num_frames`, `crop_size_px`, `width`, `dropout`, `lrn_beta`).
+        num_frames: frames of the clip; None for what the model takes in the paper.
+        crop_size_px: height and width of the clip; None for what the model takes in the paper.
+        width: scale of all filters and hidden units, above 0 and below 8; 1 is the paper's.
+        dropout: rate after each hidden dense layer, at least 0 and below 1.
+        lrn_beta: exponent of the local response normalisation; 0.5 in the paper, 0.75 in AlexNet.
 
     Returns:
         A `keras.Model` from `clip`, uint8 `[batch, time, height, width, 3]`, to logits, float32 `[batch, num_classes]`.
@@ -35,4 +39,12 @@ def build_model(name, num_classes, **arguments):
         ConfigError: (a ValueError) no such model, or an argument outside its range.
     """
     check_choice("model", name, MODEL_NAMES)
-    return BUILDERS[name](num_classes, **arguments)
+    clip = MODEL_CLIPS[name]
+    return BUILDERS[name](
+        num_classes,
+        num_frames=clip.num_frames if num_frames is None else num_frames,
+        crop_size_px=clip.crop_size_px if crop_size_px is None else crop_size_px,
+        width=width,
+        dropout=dropout,
+        lrn_beta=lrn_beta,
+    )

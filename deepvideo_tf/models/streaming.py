@@ -115,8 +115,13 @@ def _split(model):
     """The stages that lead from frames to logits, over the layers of the model."""
     layers = {layer.name: layer for layer in model.layers}
     prefixes = [f"{stream}_" for stream in STREAMS if f"{stream}_conv1" in layers] or [""]
-    if not all(f"{prefixes[0]}conv{number}_windows" in layers for number in (1, 2, 3)):
-        raise ConfigError(f"model must be a slow-fusion net. Received: {model.name}")
+    names = {"clip", "subtract_mean", "frames", *HEAD, *(prefix.rstrip("_") for prefix in prefixes)}
+    for prefix in prefixes:
+        names |= {f"{prefix}{name}" for stage in STAGES for name in stage}
+        names |= {f"{prefix}conv{number}_windows" for number in (1, 2, 3)}
+    # Not every one has a last pool, several ends, or views.
+    if names - {"", "ends", "pool5", *(f"{prefix}pool5" for prefix in prefixes)} - set(layers) or set(layers) - names:
+        raise ConfigError(f"model must be a slow-fusion net as built, up to its logits. Received: {model.name}")
 
     def chain(x, names):
         for name in names:

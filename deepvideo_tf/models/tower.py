@@ -13,6 +13,7 @@ from deepvideo_tf.layers import LocalResponseNormalization, SplitFrames, Tempora
 PIXEL_MEAN = 117.0  # section 3.3: the constant subtracted from raw pixels
 FILTERS = (96, 256, 384, 384, 256)  # conv1 ... conv5
 HIDDEN_UNITS = 4096  # each of the two hidden dense layers
+DATA_FORMAT = "channels_last"  # whatever Keras is set to: frames are joined along the last axis
 
 # Differs from the paper, which does not state its initialisation: AlexNet's N(0, 0.01) stays at chance for epochs on a
 # small data set, and He's leaves the paper's learning rate too high for raw pixels; with Glorot's it trains at once.
@@ -78,6 +79,7 @@ def tower(columns, *, width, lrn_beta, windows=NO_WINDOWS, last_pool=True, prefi
             size,
             strides=stride,
             padding=padding,
+            data_format=DATA_FORMAT,
             activation="relu",
             kernel_initializer=HIDDEN_INITIALIZER,
             name=f"{prefix}conv{number}",
@@ -87,7 +89,7 @@ def tower(columns, *, width, lrn_beta, windows=NO_WINDOWS, last_pool=True, prefi
         return LocalResponseNormalization(beta=lrn_beta, name=f"{prefix}norm{number}")
 
     def pool(number):
-        return keras.layers.MaxPooling2D(2, padding="same", name=f"{prefix}pool{number}")
+        return keras.layers.MaxPooling2D(2, padding="same", data_format=DATA_FORMAT, name=f"{prefix}pool{number}")
 
     stages = [
         [conv(1, 11, stride=3, padding="valid"), norm(1), pool(1)],
@@ -115,7 +117,7 @@ def head(ends, *, num_classes, width, dropout):
         Logits, float32 `[batch, num_classes]`.
     """
     x = keras.layers.Concatenate(name="ends")(ends) if len(ends) > 1 else ends[0]
-    x = keras.layers.Flatten(name="flatten")(x)
+    x = keras.layers.Flatten(data_format=DATA_FORMAT, name="flatten")(x)
     for number in (6, 7):
         x = keras.layers.Dense(
             scaled(HIDDEN_UNITS, width),

@@ -17,7 +17,7 @@ from deepvideo_tf.config import MODEL_NAMES
 
 
 def answers(name, folder):
-    model = dv.build_model(name, 5, width=0.1, crop_size_px=60, dropout=0.0)
+    model = dv.build_model(name, 5, width=0.1, crop_size_px=61, dropout=0.0)  # an odd size: edges matter
     path = folder / f"{name}.weights.h5"
     if path.exists():
         model.load_weights(path)

@@ -119,6 +119,7 @@ def test_another_number_of_classes_keeps_its_own_head():
         ("single_frame", "single_frame", {"crop_size_px": 90}, "fit fc6 of single_frame"),
         ("fovea", "context", {}, "have a layer context_conv1 or conv1. Received: fovea"),
         ("multires", "single_frame", {}, "have a layer conv1. Received: multires"),
+        ("single_frame", "slow_fusion", {"lrn_beta": 0.75}, r"have the target's lrn_beta, \{0.75\}. Received: \{0.5\}"),
     ],
 )
 def test_models_that_are_no_kin_are_refused_and_nothing_changes(source_name, target_name, arguments, words):

@@ -236,6 +236,41 @@ def test_fovea_is_the_centre_and_context_the_whole_at_half_resolution():
     np.testing.assert_allclose(context[0], pixels.reshape(89, 2, 89, 2, 3).mean(axis=(1, 3)), atol=1e-4)
 
 
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_dropout_and_beta_reach_their_layers(name):
+    model = small(name, dropout=0.3, lrn_beta=0.75, width=0.2)
+    assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.3, 0.3]
+    norms = [layer.beta for layer in model.layers if "norm" in layer.name]
+    assert norms == [0.75] * (4 if "multires" in name else 2)
+    after = keras.Model(model.input, model.get_layer("dropout6").output)(clips_for(model, 8), training=True).numpy()
+    before = keras.Model(model.input, model.get_layer("fc6").output)(clips_for(model, 8), training=True).numpy()
+    kept = after[before > 0] > 0
+    assert 0.6 < kept.mean() < 0.8
+    np.testing.assert_allclose(after[after > 0], (before / 0.7)[after > 0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_keras_set_to_channels_first_changes_nothing(name):
+    expected = small(name)
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = small(name)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert [layer.output.shape for layer in model.layers if layer.weights] == [
+        layer.output.shape for layer in expected.layers if layer.weights
+    ]
+    model.set_weights(expected.get_weights())
+    clips = clips_for(model)
+    np.testing.assert_allclose(model.predict(clips, verbose=0), expected.predict(clips, verbose=0), atol=1e-6)
+
+
+def test_a_name_is_not_overridden_by_an_argument():
+    for argument in ({"stream": "context"}, {"fusion": "early_fusion"}):
+        with pytest.raises(TypeError, match=next(iter(argument))):
+            dv.build_model("fovea", 5, **argument)
+
+
 def test_mixed_precision_gives_float32_logits():
     with policy("mixed_bfloat16"):
         model = small("multires_slow_fusion")
@@ -323,7 +358,7 @@ def test_any_valid_model_builds_and_runs(arguments):
 INVALID = {
     "num_classes": st.integers(max_value=0) | st.floats() | st.booleans() | st.text(),
     "num_frames": st.integers(max_value=0) | st.floats() | st.booleans() | st.text(),
-    "crop_size_px": st.integers(max_value=10) | st.floats() | st.booleans() | st.text(),
+    "crop_size_px": st.integers(max_value=10) | st.just("too small") | st.floats() | st.booleans() | st.text(),
     "width": st.floats(max_value=0) | st.floats(min_value=8) | st.just(float("nan")) | st.none() | st.text(),
     "dropout": st.floats(max_value=0, exclude_max=True) | st.floats(min_value=1) | st.just(float("nan")) | st.text(),
     "lrn_beta": st.floats(max_value=0) | st.floats(min_value=8) | st.just(float("nan")) | st.booleans(),
@@ -334,6 +369,8 @@ INVALID = {
 @given(VALID, st.sampled_from(sorted(INVALID)), st.data())
 def test_any_invalid_argument_is_named(arguments, argument, data):
     value = data.draw(INVALID[argument])
+    if value == "too small":
+        value = 10 if arguments["name"] in FUSIONS else 21
     with pytest.raises(ValueError, match=f"^{argument} must be .*Received: {re.escape(repr(value))}$"):
         dv.build_model(**arguments | {argument: value})
 
