@@ -358,7 +358,7 @@ def test_any_valid_model_builds_and_runs(arguments):
 INVALID = {
     "num_classes": st.integers(max_value=0) | st.floats() | st.booleans() | st.text(),
     "num_frames": st.integers(max_value=0) | st.floats() | st.booleans() | st.text(),
-    "crop_size_px": st.integers(max_value=10) | st.just("too small") | st.floats() | st.booleans() | st.text(),
+    "crop_size_px": st.integers(max_value=10) | st.floats() | st.booleans() | st.text(),
     "width": st.floats(max_value=0) | st.floats(min_value=8) | st.just(float("nan")) | st.none() | st.text(),
     "dropout": st.floats(max_value=0, exclude_max=True) | st.floats(min_value=1) | st.just(float("nan")) | st.text(),
     "lrn_beta": st.floats(max_value=0) | st.floats(min_value=8) | st.just(float("nan")) | st.booleans(),
@@ -369,10 +369,16 @@ INVALID = {
 @given(VALID, st.sampled_from(sorted(INVALID)), st.data())
 def test_any_invalid_argument_is_named(arguments, argument, data):
     value = data.draw(INVALID[argument])
-    if value == "too small":
-        value = 10 if arguments["name"] in FUSIONS else 21
     with pytest.raises(ValueError, match=f"^{argument} must be .*Received: {re.escape(repr(value))}$"):
         dv.build_model(**arguments | {argument: value})
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_the_smallest_crop(name):
+    least_px = 11 if name in FUSIONS else 22
+    assert small(name, crop_size_px=least_px).input_shape[2] == least_px
+    with pytest.raises(ValueError, match=f"crop_size_px must be .* {least_px} or more. Received: {least_px - 1}"):
+        small(name, crop_size_px=least_px - 1)
 
 
 @settings(deadline=None)

@@ -128,3 +128,20 @@ def test_frames_of_another_kind_are_refused(frame):
 def test_a_hop_of_nothing_is_refused():
     with pytest.raises(ValueError, match="hop_frames must be a whole number, 1 or more. Received: 0"):
         dv.SlowFusionStream(build(), hop_frames=0)
+
+
+def test_a_net_with_another_head_is_refused():
+    model = build()
+    for output in (keras.layers.Softmax()(model.output), keras.layers.Dense(7)(model.get_layer("dropout7").output)):
+        with pytest.raises(ValueError, match="as built, up to its logits"):
+            dv.SlowFusionStream(keras.Model(model.input, output))
+
+
+def test_the_buffer_of_a_frame_may_be_used_again():
+    model = build()
+    frames = video(12)
+    stream, buffer, answers = dv.SlowFusionStream(model), np.empty_like(frames[0]), []
+    for frame in frames:
+        buffer[:] = frame
+        answers.append(stream.push(buffer))
+    np.testing.assert_allclose(answers[-1], model.predict(frames[None, 2:], verbose=0)[0], atol=1e-5)
