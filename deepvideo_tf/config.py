@@ -11,6 +11,7 @@ from deepvideo_tf.errors import ConfigError
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "cosine")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+FRAME_FORMATS = ("jpeg", "raw")
 
 
 def check_int(name, value, least, most=None):
@@ -88,6 +89,7 @@ class ShardSpec:
         frame_rate_fps: frames a second of the stored clips. Frames are chosen by time, so videos of any rate
             move at the same speed in the shards. Differs from the paper, which is silent on it.
         frame_size_px: height and width of the stored frames; 200 in the paper (section 3.3).
+        frame_format: `jpeg`, or `raw` for pixels as they are, which take some twelve times the space and no decoding.
         jpeg_quality: 1 to 100.
 
     Raises:
@@ -98,6 +100,7 @@ class ShardSpec:
     clip_frames: int = 16
     frame_rate_fps: float = 25.0
     frame_size_px: int = 200
+    frame_format: str = "jpeg"
     jpeg_quality: int = 90
 
     def __post_init__(self):
@@ -106,7 +109,41 @@ class ShardSpec:
         check_number("frame_rate_fps", self.frame_rate_fps, above=0, below=1_000)
         object.__setattr__(self, "frame_rate_fps", float(self.frame_rate_fps))  # 25 and 25.0 are one setting
         check_int("frame_size_px", self.frame_size_px, 16, 2_000)
+        check_choice("frame_format", self.frame_format, FRAME_FORMATS)
         check_int("jpeg_quality", self.jpeg_quality, 1, 100)
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """What one untrusted video may cost; past a limit it is a bad video.
+
+    Args:
+        decode_timeout_s: seconds that decoding may take, above 0 and at most a day.
+        max_frame_pixels: height times width of a frame.
+        max_video_frames: frames of the video.
+        max_video_bytes: size of the file.
+        use_truncated: whether a file that ends before its container says is used up to there, and not refused.
+
+    Raises:
+        ConfigError: a field is outside its range.
+    """
+
+    decode_timeout_s: float = 60.0
+    max_frame_pixels: int = 4096 * 2304
+    max_video_frames: int = 1_000_000
+    max_video_bytes: int = 16 * 2**30
+    use_truncated: bool = False
+
+    def __post_init__(self):
+        if not 0 < self.decode_timeout_s <= 86_400:
+            raise ConfigError(
+                f"decode_timeout_s must be above 0 and at most 86400. Received: {self.decode_timeout_s!r}"
+            )
+        check_int("max_frame_pixels", self.max_frame_pixels, 1)
+        check_int("max_video_frames", self.max_video_frames, 1)
+        check_int("max_video_bytes", self.max_video_bytes, 1)
+        if not isinstance(self.use_truncated, bool):
+            raise ConfigError(f"use_truncated must be true or false. Received: {self.use_truncated!r}")
 
 
 # What each way of fusing time sees in the paper (section 3.1).
@@ -159,6 +196,9 @@ class TrainConfig:
         num_epochs: times that training sees one clip out of each stored clip. Differs from the paper, which trained for
             a month.
         colour_jitter: how far saturation, contrast and brightness of the training clips are changed; 0 in the paper.
+        time_jitter: by what part the distance of the training clips' frames is changed; 0 in the paper.
+        mixup_alpha: above 0 mixes the clips of a training batch, in a proportion from Beta(alpha, alpha); 0 in the
+            paper.
         dtype_policy: Keras's mixed-precision policy. Whether half precision is faster depends on the processor.
         seed: of the initial weights, the order of the clips, the augmentation and the dropout.
 
@@ -178,6 +218,8 @@ class TrainConfig:
     global_batch_size: int = 32
     num_epochs: int = 10
     colour_jitter: float = 0.0
+    time_jitter: float = 0.0
+    mixup_alpha: float = 0.0
     dtype_policy: str = "float32"
     seed: int = 0
 
@@ -195,6 +237,8 @@ class TrainConfig:
         check_int("global_batch_size", self.global_batch_size, 1, 1_000_000)
         check_int("num_epochs", self.num_epochs, 1, 1_000_000)
         check_number("colour_jitter", self.colour_jitter, least=0, below=1)
+        check_number("time_jitter", self.time_jitter, least=0, below=1)
+        check_number("mixup_alpha", self.mixup_alpha, least=0)
         check_choice("dtype_policy", self.dtype_policy, DTYPE_POLICIES)
         check_int("seed", self.seed, 0, 2**31 - 1)
 

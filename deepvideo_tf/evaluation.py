@@ -3,14 +3,24 @@
 import keras
 import numpy as np
 
-from deepvideo_tf.data.dataset import make_evaluation_dataset, naming_damage
+from deepvideo_tf.data.dataset import DEFAULT_MAX_BAD_FRACTION, make_evaluation_dataset, naming_damage
 from deepvideo_tf.data.shards import check_classes, read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.training.checkpoints import load_run
 from deepvideo_tf.training.metrics import hits_at_k
 
 
-def evaluate(workdir, shards_dir, *, split="test", num_views=4, ks=None, batch_size=8, on_batch=None):
+def evaluate(
+    workdir,
+    shards_dir,
+    *,
+    split="test",
+    num_views=4,
+    ks=None,
+    batch_size=8,
+    max_bad_fraction=DEFAULT_MAX_BAD_FRACTION,
+    on_batch=None,
+):
     """Evaluates a run on shards.
 
     Each clip passes the net once a view; the views' probabilities are averaged into the clip's, the clips' into the
@@ -24,12 +34,13 @@ def evaluate(workdir, shards_dir, *, split="test", num_views=4, ks=None, batch_s
         num_views: crops and mirrorings of each clip, 1 to 5; 4 in the paper.
         ks: the k of Hit@k; None for 1 and 5, the paper's, without those that are not below the number of classes.
         batch_size: stored clips in a batch.
+        max_bad_fraction: the part of the stored clips that may be damaged, and are skipped with a warning.
         on_batch: called with the number of clips after each batch, for a progress bar.
 
     Returns:
-        Dict, ready for JSON: `split`, `videos`, `clips`, `views`, `clip_hit_at_1`, `video_hit_at_<k>` for each k,
-        `classes` (for each class name its `videos` and `video_hit_at_1`), and `per_video`, a list of `video_id`,
-        `labels`, `predicted` and the `probability` of the latter.
+        Dict, ready for JSON: `split`, `videos`, `clips`, `skipped_clips` (damaged ones), `views`, `clip_hit_at_1`,
+        `video_hit_at_<k>` for each k, `classes` (for each class name its `videos` and `video_hit_at_1`), and
+        `per_video`, a list of `video_id`, `labels`, `predicted` and the `probability` of the latter.
 
     Raises:
         ModelFileError: the run cannot be loaded, or was trained on clips of another size or rate.
@@ -51,7 +62,14 @@ def evaluate(workdir, shards_dir, *, split="test", num_views=4, ks=None, batch_s
     for k in ks:
         if not isinstance(k, int) or not 1 <= k <= num_classes:
             raise ConfigError(f"k must be a whole number from 1 to the {num_classes} classes. Received: {k!r}")
-    dataset = make_evaluation_dataset(shards_dir, split, run.card.clip, batch_size=batch_size, num_views=num_views)
+    dataset = make_evaluation_dataset(
+        shards_dir,
+        split,
+        run.card.clip,
+        batch_size=batch_size,
+        num_views=num_views,
+        max_bad_fraction=max_bad_fraction,
+    )
     with naming_damage(shards_dir, split):
         scores, is_true, video_ids = _clip_scores(run.model, dataset, on_batch)
     video_scores, video_is_true = _video_scores(scores, is_true, video_ids)
@@ -59,6 +77,7 @@ def evaluate(workdir, shards_dir, *, split="test", num_views=4, ks=None, batch_s
         "split": split,
         "videos": len(video_scores),
         "clips": len(scores),
+        "skipped_clips": manifest.records - len(scores),
         "views": num_views,
         "clip_hit_at_1": float(hits_at_k(is_true, scores, 1).mean()),
         **{f"video_hit_at_{k}": float(hits_at_k(video_is_true, video_scores, k).mean()) for k in ks},

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deepvideo_tf.config import CARD_NAME, ModelCard, from_json
-from deepvideo_tf.data.decode_process import DEFAULT_TIMEOUT_S, DecoderProcess
+from deepvideo_tf.config import CARD_NAME, DecodeLimits, ModelCard, from_json
+from deepvideo_tf.data.decode_process import DecoderProcess
 from deepvideo_tf.data.sampling import MAX_VIEWS, centred_frame_start, view_boxes
 from deepvideo_tf.errors import ConfigError, ModelFileError
 
@@ -73,7 +73,7 @@ def find_model(model_path):
 
 
 def predict_video(
-    predictor: Predictor, video, *, clips_per_video=None, num_views=1, decode_timeout_s=DEFAULT_TIMEOUT_S
+    predictor: Predictor, video, *, clips_per_video=None, num_views=1, limits: DecodeLimits | None = None
 ):
     """Classifies one video: its clips' and their views' probabilities averaged (section 4.1).
 
@@ -82,7 +82,7 @@ def predict_video(
         video: the video file.
         clips_per_video: clips looked at, evenly spaced; None for as many as the model was trained with.
         num_views: crops and mirrorings of each clip, 1 (the centre) to 5; the paper's tests use 4.
-        decode_timeout_s: seconds that decoding may take.
+        limits: what decoding the video may cost; None for the defaults.
 
     Returns:
         Dict from class name to probability, highest first.
@@ -98,7 +98,7 @@ def predict_video(
     if not isinstance(num_views, int) or not 1 <= num_views <= MAX_VIEWS:
         raise ConfigError(f"num_views must be a whole number from 1 to {MAX_VIEWS}. Received: {num_views!r}")
     spec = card.shards if clips_per_video is None else replace(card.shards, clips_per_video=clips_per_video)
-    with DecoderProcess(decode_timeout_s) as decoder:
+    with DecoderProcess(limits) as decoder:
         decoded = decoder.decode(video, spec, encode=False)
     views = np.stack([view for clip in decoded for view in _views(np.stack(clip.frames), card, num_views)])
     batches = [views[start : start + BATCH_CLIPS] for start in range(0, len(views), BATCH_CLIPS)]

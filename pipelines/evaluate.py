@@ -17,6 +17,9 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Required. The run's folder.", r
 _SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. The folder of shards.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which shards.")
 _NUM_VIEWS = flags.DEFINE_integer("num_views", 4, "Crops and mirrorings of each clip.", lower_bound=1, upper_bound=5)
+_MAX_BAD_FRACTION = flags.DEFINE_float(
+    "max_bad_fraction", 0.01, "The part of the stored clips that may be damaged; above it evaluation fails."
+)
 
 
 def main():
@@ -28,7 +31,12 @@ def main():
 
     with cli.progress(manifest.records, "clip", _SPLIT.value) as on_batch:
         result = evaluate(
-            _WORKDIR.value, _SHARDS_DIR.value, split=_SPLIT.value, num_views=_NUM_VIEWS.value, on_batch=on_batch
+            _WORKDIR.value,
+            _SHARDS_DIR.value,
+            split=_SPLIT.value,
+            num_views=_NUM_VIEWS.value,
+            max_bad_fraction=_MAX_BAD_FRACTION.value,
+            on_batch=on_batch,
         )
     _print_result(result)
     path = Path(_WORKDIR.value) / f"evaluation-{_SPLIT.value}.json"
@@ -39,6 +47,8 @@ def main():
 
 def _print_result(result):
     print(f"{result['split']}: {result['videos']} videos, {result['clips']} clips, {result['views']} views a clip")
+    if result["skipped_clips"]:
+        print(f"  skipped {result['skipped_clips']} damaged clips")
     for name, value in result.items():
         if "hit_at" in name:
             print(f"  {name.replace('_', ' ').replace('hit at ', 'Hit@'):<12} {value:.3f}")

@@ -13,6 +13,7 @@ import sys
 from absl import flags
 
 from deepvideo_tf import cli
+from deepvideo_tf.config import DecodeLimits
 from deepvideo_tf.errors import BadVideoError
 
 _MODEL_PATH = flags.DEFINE_string(
@@ -43,7 +44,7 @@ def main(videos):
                 video,
                 clips_per_video=_CLIPS_PER_VIDEO.value,
                 num_views=_NUM_VIEWS.value,
-                decode_timeout_s=_DECODE_TIMEOUT_S.value,
+                limits=DecodeLimits(decode_timeout_s=_DECODE_TIMEOUT_S.value),
             )
         except BadVideoError as error:
             bad += 1

@@ -45,6 +45,15 @@ _NUM_EPOCHS = flags.DEFINE_integer("num_epochs", _DEFAULTS.num_epochs, "Passes o
 _COLOUR_JITTER = flags.DEFINE_float(
     "colour_jitter", _DEFAULTS.colour_jitter, "How far saturation, contrast and brightness are changed in training."
 )
+_TIME_JITTER = flags.DEFINE_float(
+    "time_jitter", _DEFAULTS.time_jitter, "By what part the distance of the frames is changed in training."
+)
+_MIXUP_ALPHA = flags.DEFINE_float(
+    "mixup_alpha", _DEFAULTS.mixup_alpha, "Above 0 mixes the clips of a training batch, by Beta(alpha, alpha)."
+)
+_MAX_BAD_FRACTION = flags.DEFINE_float(
+    "max_bad_fraction", 0.01, "The part of the stored clips that may be damaged; above it training fails."
+)
 _DTYPE_POLICY = flags.DEFINE_enum("dtype_policy", _DEFAULTS.dtype_policy, DTYPE_POLICIES, "Keras's precision policy.")
 _SEED = flags.DEFINE_integer("seed", _DEFAULTS.seed, "Of weights, order, augmentation and dropout.")
 
@@ -63,6 +72,8 @@ def main():
         global_batch_size=_GLOBAL_BATCH_SIZE.value,
         num_epochs=_NUM_EPOCHS.value,
         colour_jitter=_COLOUR_JITTER.value,
+        time_jitter=_TIME_JITTER.value,
+        mixup_alpha=_MIXUP_ALPHA.value,
         dtype_policy=_DTYPE_POLICY.value,
         seed=_SEED.value,
     )
@@ -72,7 +83,13 @@ def main():
     cli.import_tensorflow()
     from deepvideo_tf.training.fit import train
 
-    saved_model = train(config, _SHARDS_DIR.value, _WORKDIR.value, verbose=1 if sys.stdout.isatty() else 2)
+    saved_model = train(
+        config,
+        _SHARDS_DIR.value,
+        _WORKDIR.value,
+        max_bad_fraction=_MAX_BAD_FRACTION.value,
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
     print(f"Run: {_WORKDIR.value}\nSavedModel: {saved_model}")
     cli.print_next("deepvideo-evaluate", f"--workdir={_WORKDIR.value}", f"--shards_dir={_SHARDS_DIR.value}")
 

@@ -1,13 +1,20 @@
-"""Lists of labelled videos: from a folder of classes, or from a list file."""
+"""Lists of labelled videos: a folder of classes, a list, a table, and the lists of UCF-101 and Sports-1M.
 
+What a list names is untrusted: a path may lead nowhere but below the video root.
+"""
+
+import csv
+import gzip
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deepvideo_tf.errors import AnnotationError, ConfigError
 
+SPLITS = ("train", "validation", "test")
 VIDEO_SUFFIXES = frozenset(
     [
         ".3gp",
@@ -32,19 +39,36 @@ VIDEO_SUFFIXES = frozenset(
 )
 # UCF-101 names its files v_<Class>_g<group>_c<clip>; the clips of a group are cut from one source video.
 GROUP_PATTERN = re.compile(r"(v_.+_g\d+)_c\d+")
+MAX_LINE_BYTES = 100_000  # more is no list of videos
+UCF101_FOLDS = (1, 2, 3)
+YOUTUBE_ID = r"([A-Za-z0-9_-]{11})"
+YOUTUBE_URL = re.compile(rf"https?://(?:www\.)?youtube\.com/watch\?v={YOUTUBE_ID}")
+# The names that downloaders give: <id>, <title>-<id>, <title> [<id>].
+YOUTUBE_STEMS = (re.compile(rf"{YOUTUBE_ID}$"), re.compile(rf".*\[{YOUTUBE_ID}\]$"), re.compile(rf".*-{YOUTUBE_ID}$"))
 
 
 @dataclass(frozen=True)
 class LabelledVideo:
-    """A video and what it shows.
+    """A video, or a part of one, and what it shows.
 
     Args:
-        video_id: path below the video root, with forward slashes.
+        path: below the video root, with forward slashes.
         labels: indices into the class names, ascending, at least one.
+        start_s: where the part begins, seconds from the first frame.
+        end_s: where it ends; None for the end of the video.
     """
 
-    video_id: str
+    path: str
     labels: tuple[int, ...]
+    start_s: float = 0.0
+    end_s: float | None = None
+
+    @property
+    def video_id(self):
+        """The path, and for a part of a video its seconds: `tennis/a.mp4#2-7.5`."""
+        if self.start_s == 0 and self.end_s is None:
+            return self.path
+        return f"{self.path}#{self.start_s:g}-{'' if self.end_s is None else f'{self.end_s:g}'}"
 
 
 @dataclass(frozen=True)
@@ -56,12 +80,14 @@ class Annotations:
         classes: class names; a label is an index into them.
         videos: the videos, in the order of their list.
         ignored: files below the root that are not videos by their names (`read_folder` only).
+        absent: what is listed but not below the root (`read_sports1m` only; elsewhere such a video is a bad one).
     """
 
     video_root: str
     classes: tuple[str, ...]
     videos: tuple[LabelledVideo, ...]
     ignored: tuple[str, ...] = ()
+    absent: tuple[LabelledVideo, ...] = ()
 
 
 def _check_video_root(video_root):
@@ -125,19 +151,17 @@ def read_classes(path):
     Raises:
         AnnotationError: the file cannot be read, has no name, an empty line between names, or a name twice.
     """
-    names = [line.strip() for line in _read_lines(path)]
-    while names and not names[-1]:
-        names.pop()
-    if not names:
+    places = {}
+    for where, line in _read_lines(path):
+        name = line.strip()
+        if name in places:
+            raise AnnotationError(f"{where}: the class {name!r} stands at {places[name]} already")
+        if int(where.rpartition(":")[2]) != len(places) + 1:
+            raise AnnotationError(f"{path}:{len(places) + 1}: expected a class name, found an empty line")
+        places[name] = where
+    if not places:
         raise AnnotationError(f"{path}: expected one class name a line, found none")
-    seen = {}
-    for number, name in enumerate(names, start=1):
-        if not name:
-            raise AnnotationError(f"{path}:{number}: expected a class name, found an empty line")
-        if name in seen:
-            raise AnnotationError(f"{path}:{number}: the class {name!r} stands on line {seen[name]} already")
-        seen[name] = number
-    return tuple(names)
+    return tuple(places)
 
 
 def read_list(annotations, video_root, classes):
@@ -160,33 +184,287 @@ def read_list(annotations, video_root, classes):
     """
     _check_video_root(video_root)
     names = read_classes(classes)
-    label_of = {name: label for label, name in enumerate(names)}
+    label_of = _label_of(names)
     root = os.path.realpath(video_root)
-    videos, first_line = [], {}
-    for number, line in enumerate(_read_lines(annotations), start=1):
-        if not line.strip():
-            continue
-        where = f"{annotations}:{number}"
+    videos = _Videos()
+    for where, line in _read_lines(annotations):
         path, _, label_text = line.strip().rpartition(" ")
         if not path:
             raise AnnotationError(f"{where}: expected 'relative/path label[,label]', found {line.strip()!r:.80}")
-        video_id = _checked_path(path.strip(), root, where)
-        if video_id in first_line:
-            raise AnnotationError(f"{where}: {video_id} stands on line {first_line[video_id]} already")
-        first_line[video_id] = number
-        labels = {_label(text, label_of, len(names), where, classes) for text in label_text.split(",")}
-        videos.append(LabelledVideo(video_id, tuple(sorted(labels))))
-    if not videos:
+        labels = {_label(text, label_of, where, classes) for text in label_text.split(",")}
+        videos.add(LabelledVideo(_checked_path(path.strip(), root, where), tuple(sorted(labels))), where)
+    if not videos.found:
         raise AnnotationError(f"{annotations}: expected a line 'relative/path label[,label]' a video, found none")
-    return Annotations(str(video_root), names, tuple(videos))
+    return Annotations(str(video_root), names, tuple(videos.found))
+
+
+class _Videos:
+    """The videos of a list, none of them twice."""
+
+    def __init__(self):
+        self.found = []
+        self._where = {}
+
+    def add(self, video, where):
+        if video.video_id in self._where:
+            raise AnnotationError(f"{where}: {video.video_id} stands at {self._where[video.video_id]} already")
+        self._where[video.video_id] = where
+        self.found.append(video)
+
+
+def _label_of(names):
+    return {name: label for label, name in enumerate(names)}
+
+
+def read_csv(annotations, video_root, classes=None):
+    """Reads a table with the columns `path` and `labels`, and if need be `split`, `start_s` and `end_s`.
+
+    The first line names the columns; others than these are left alone. Labels are class names or 0-based numbers,
+    several of them parted by `;`. A path may stand on several lines, with different parts of the video.
+
+    Args:
+        annotations: the table, UTF-8, as spreadsheets write it (comma separated values).
+        video_root: the folder that the paths start from.
+        classes: the file of class names, one a line; None for the labels of the table, in code point order.
+
+    Returns:
+        Dict from split to `Annotations`; the only key is None where the table has no column `split`.
+
+    Raises:
+        AnnotationError: a file cannot be read, or a line is not as described: the message names file and line.
+    """
+    _check_video_root(video_root)
+    root = os.path.realpath(video_root)
+    rows = list(_read_rows(annotations))
+    if classes is None:
+        names = tuple(sorted({text for _, row in rows for text in _labels_in(row)}))
+    else:
+        names = read_classes(classes)
+    label_of = _label_of(names)
+    splits = {}
+    for where, row in rows:
+        labels = {_label(text, label_of, where, classes or annotations) for text in _labels_in(row)}
+        if not labels:
+            raise AnnotationError(f"{where}: expected a label, found none")
+        start_s, end_s = (_seconds(row, name, where) for name in ("start_s", "end_s"))
+        if end_s is not None and end_s <= (start_s or 0):
+            raise AnnotationError(f"{where}: expected an end_s after start_s, found {row['end_s']!r:.80}")
+        path = _checked_path(row["path"].strip(), root, where)
+        split = row.get("split")
+        if "split" in row and split not in SPLITS:
+            raise AnnotationError(f"{where}: expected a split of {', '.join(SPLITS)}, found {split!r:.80}")
+        video = LabelledVideo(path, tuple(sorted(labels)), start_s or 0.0, end_s)
+        splits.setdefault(split, _Videos()).add(video, where)
+    if not splits:
+        raise AnnotationError(f"{annotations}: expected a line for each video, found none")
+    return {split: Annotations(str(video_root), names, tuple(videos.found)) for split, videos in splits.items()}
+
+
+def _read_rows(path):
+    """Yields (where, dict by column) for each line of a table."""
+    places = []
+
+    def texts():
+        for where, line in _read_lines(path):
+            places.append(where)
+            yield line
+
+    rows = csv.reader(texts(), strict=True)
+    try:
+        header = [name.strip() for name in next(rows, [])]
+        if not {"path", "labels"} <= set(header) or len(set(header)) < len(header):
+            raise AnnotationError(f"{path}:1: expected the columns path and labels once each, found {header!r:.80}")
+        for row in rows:
+            if len(row) != len(header):
+                raise AnnotationError(f"{places[-1]}: expected {len(header)} columns, found {len(row)}")
+            yield places[-1], dict(zip(header, row, strict=True))
+    except csv.Error as error:
+        raise AnnotationError(f"{places[-1]}: not a table of comma separated values: {error}") from None
+
+
+def _labels_in(row):
+    return [text.strip() for text in row["labels"].split(";") if text.strip()]
+
+
+def _seconds(row, name, where):
+    text = (row.get(name) or "").strip()
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9]+(\.[0-9]*)?", text):
+        raise AnnotationError(f"{where}: expected {name} in seconds, found {text!r:.80}")
+    return float(text)
+
+
+def read_ucf101(lists_dir, video_root, fold=1):
+    """Reads the official lists of UCF-101: `classInd.txt`, and `trainlist0X.txt` and `testlist0X.txt` of one fold.
+
+    Labels are the numbers of `classInd.txt` less 1: its order is not that of sorted names (HammerThrow comes before
+    Hammering in one and after it in the other).
+
+    Args:
+        lists_dir: the folder of the lists.
+        video_root: the folder of class folders; or that of the files, without folders.
+        fold: 1, 2 or 3; the paper's results are the mean over all three (section 4.2).
+
+    Returns:
+        Dict of `train` and `test` `Annotations`.
+
+    Raises:
+        AnnotationError: a list cannot be read, or a line is not as in the official ones: the message names the line.
+        ConfigError: no such fold.
+    """
+    if fold not in UCF101_FOLDS:
+        raise ConfigError(f"fold must be one of 1, 2, 3. Received: {fold!r}")
+    _check_video_root(video_root)
+    root = os.path.realpath(video_root)
+    names = []
+    for where, line in _read_lines(Path(lists_dir) / "classInd.txt"):
+        number, _, name = line.strip().partition(" ")
+        if number != str(len(names) + 1) or not name:
+            raise AnnotationError(f"{where}: expected '{len(names) + 1} <class>', found {line.strip()!r:.80}")
+        names.append(name)
+    label_of = _label_of(names)
+    splits = {}
+    for split in ("train", "test"):
+        videos = _Videos()
+        for where, line in _read_lines(Path(lists_dir) / f"{split}list{fold:02d}.txt"):
+            path, _, number = line.strip().partition(" ")
+            # The folder tells the class: the files of HandstandPushups are called v_HandStandPushups_*.
+            label = label_of.get(path.partition("/")[0])
+            if label is None or number not in ([str(label + 1)] if split == "train" else ["", str(label + 1)]):
+                raise AnnotationError(f"{where}: expected '<class>/<file>' and the class's number, found {line!r:.80}")
+            videos.add(LabelledVideo(_checked_path(path, root, where), (label,)), where)
+        splits[split] = Annotations(str(video_root), tuple(names), tuple(videos.found))
+    return splits
+
+
+def read_sports1m(annotations, video_root, classes):
+    """Reads a list of Sports-1M: a line with a video's address and the numbers of its labels (section 4.1).
+
+    The data set gives addresses, not videos: a video is there if a file below the root is named after its YouTube id.
+
+    Args:
+        annotations: a list of the data set, plain or gzipped.
+        video_root: the folder to look for the videos in, with all folders below it.
+        classes: the data set's `labels.txt`; line 1 is label 0.
+
+    Returns:
+        `Annotations` of the videos that are there; those that are not stand in `absent`.
+
+    Raises:
+        AnnotationError: a file cannot be read, or a line is not as described: the message names file and line.
+    """
+    _check_video_root(video_root)
+    names = read_classes(classes)
+    numbers = {str(label): label for label in range(len(names))}
+    files = _files_by_youtube_id(video_root)
+    there, absent = _Videos(), _Videos()
+    for where, line in _read_lines(annotations):
+        url, _, label_text = line.strip().partition(" ")
+        match = YOUTUBE_URL.fullmatch(url)
+        if not match or not label_text:
+            raise AnnotationError(
+                f"{where}: expected 'https://www.youtube.com/watch?v=<id> label[,label]', found {line.strip()!r:.80}"
+            )
+        labels = {_label(text, numbers, where, classes) for text in label_text.split(",")}
+        youtube_id = match.group(1)
+        path = files.get(youtube_id)
+        (absent if path is None else there).add(LabelledVideo(path or youtube_id, tuple(sorted(labels))), where)
+    if not there.found:
+        raise AnnotationError(f"{annotations}: none of its {len(absent.found)} videos has a file below {video_root}")
+    return Annotations(str(video_root), names, tuple(there.found), absent=tuple(absent.found))
+
+
+def cut_validation(annotations):
+    """Cuts Sports-1M's validation part, 10 of 80 parts, from its training list (section 4.1).
+
+    Which videos they are is decided by a hash of their ids, and never changes, whichever videos are there.
+
+    Args:
+        annotations: of the training list.
+
+    Returns:
+        Training and validation `Annotations`.
+    """
+
+    def part(videos, is_validation):
+        return tuple(video for video in videos if _is_validation(video.path) == is_validation)
+
+    return tuple(
+        replace(annotations, videos=part(annotations.videos, kind), absent=part(annotations.absent, kind))
+        for kind in (False, True)
+    )
+
+
+def _is_validation(path):
+    name = _youtube_id(Path(path).stem) or Path(path).stem
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 80 < 10
+
+
+def _youtube_id(stem):
+    for pattern in YOUTUBE_STEMS:
+        match = pattern.fullmatch(stem)
+        if match:
+            return match.group(1)
+    return None
+
+
+def _files_by_youtube_id(video_root):
+    """Path below the root by YouTube id; of several files the first in code point order."""
+    found = {}
+    for folder, folders, names in os.walk(video_root):
+        folders.sort()
+        for name in sorted(names):
+            stem, suffix = os.path.splitext(name)
+            youtube_id = _youtube_id(stem)
+            path = os.path.join(folder, name)
+            if youtube_id and suffix.lower() in VIDEO_SUFFIXES and not os.path.islink(path):
+                found.setdefault(youtube_id, os.path.relpath(path, video_root).replace(os.sep, "/"))
+    return found
+
+
+def coverage(annotations):
+    """How much of a list is there.
+
+    Args:
+        annotations: from `read_sports1m`.
+
+    Returns:
+        Dict of `listed`, `present`, `absent` (ids) and `classes`: for each name the videos listed and present.
+    """
+    present = Counter(label for video in annotations.videos for label in video.labels)
+    absent = Counter(label for video in annotations.absent for label in video.labels)
+    return {
+        "listed": len(annotations.videos) + len(annotations.absent),
+        "present": len(annotations.videos),
+        "absent": [video.path for video in annotations.absent],
+        "classes": {
+            name: {"listed": present[label] + absent[label], "present": present[label]}
+            for label, name in enumerate(annotations.classes)
+        },
+    }
 
 
 def _read_lines(path):
+    """Yields (`path:line number`, text) for each line that is not empty; of a gzipped file too."""
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return file.read().splitlines()
+        with open(path, "rb") as file:
+            is_gzip = file.read(2) == b"\x1f\x8b"
+        with (gzip.open if is_gzip else open)(path, "rb") as file:
+            for number in range(1, 2**63):
+                line = file.readline(MAX_LINE_BYTES + 1)
+                if not line:
+                    return
+                where = f"{path}:{number}"
+                if len(line) > MAX_LINE_BYTES:
+                    raise AnnotationError(f"{where}: the line is longer than {MAX_LINE_BYTES} bytes")
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                if text.strip():
+                    yield where, text
     except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: expected UTF-8 text, found byte {error.object[error.start]:#x}") from None
+        raise AnnotationError(f"{where}: expected UTF-8 text, found byte {error.object[error.start]:#x}") from None
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise AnnotationError(f"{path}: cannot be unpacked: {error}") from None
     except OSError as error:
         raise AnnotationError(f"{path}: cannot be read: {error.strerror}") from None
 
@@ -195,6 +473,8 @@ def _checked_path(path, root, where):
     """The path in its simplest form, refused where it leads out of the root, by itself or by a link."""
     if "\0" in path:
         raise AnnotationError(f"{where}: the path holds a NUL character")
+    if "://" in path:
+        raise AnnotationError(f"{where}: expected a path below the video root, found an address, {path!r:.80}")
     simplest = os.path.normpath(path)
     resolved = os.path.realpath(os.path.join(root, simplest))
     if os.path.isabs(path) or simplest.startswith("..") or os.path.commonpath([root, resolved]) != root:
@@ -203,7 +483,8 @@ def _checked_path(path, root, where):
     return simplest.replace(os.sep, "/")
 
 
-def _label(text, label_of, num_classes, where, classes):
+def _label(text, label_of, where, classes):
+    num_classes = len(label_of)
     if text in label_of and (not text.isdigit() or label_of[text] == int(text)):
         return label_of[text]
     if text in label_of:

@@ -5,28 +5,50 @@ batch. Everything random is a function of (seed, epoch, position in the epoch).
 """
 
 import contextlib
+import logging
 import os
 
 import tensorflow as tf
 
-from deepvideo_tf.config import ClipSpec
+from deepvideo_tf.config import ClipSpec, check_int, check_number
 from deepvideo_tf.data import augment, records
 from deepvideo_tf.data.sampling import MAX_VIEWS, centred_frame_start, view_boxes
-from deepvideo_tf.data.shards import Manifest, check_hashes, read_manifest
-from deepvideo_tf.errors import ConfigError
+from deepvideo_tf.data.shards import Manifest, read_manifest, verify_shards
+from deepvideo_tf.errors import ConfigError, ShardError
+
+logger = logging.getLogger(__name__)
 
 INTERLEAVED_SHARDS = 16
 SHUFFLED_RECORDS = 512
+BLOCK_BYTES = 4 << 20
+DEFAULT_MAX_BAD_FRACTION = 0.01
 
 
 def make_dataset(
-    shards_dir, split, clip: ClipSpec, *, batch_size=32, training=False, seed=0, first_epoch=0, colour_jitter=0.0
+    shards_dir,
+    split,
+    clip: ClipSpec,
+    *,
+    batch_size=32,
+    training=False,
+    seed=0,
+    first_epoch=0,
+    first_step=0,
+    worker=(0, 1),
+    colour_jitter=0.0,
+    time_jitter=0.0,
+    mixup_alpha=0.0,
+    max_bad_fraction=DEFAULT_MAX_BAD_FRACTION,
 ):
     """A dataset of (clips, targets) batches for `model.fit`, `model.evaluate` and `model.predict`.
 
     In training each pass over the dataset is the next epoch: it sees one clip out of every stored clip, in another
-    order, at another place in time, with another crop and mirroring (section 3.3). Otherwise the order is that of the
+    order, at another place in time, with another crop and mirroring (section 3.3). Its state is (epoch, step): a
+    dataset made with these gives the batches that another one would go on with. Otherwise the order is that of the
     shards, and the clip is the middle one in time and space.
+
+    A damaged record is skipped with a warning that names its place. In training the last whole record of its shard
+    stands in for it, so that every epoch has the same number of steps.
 
     Args:
         shards_dir: the folder of shards.
@@ -36,28 +58,76 @@ def make_dataset(
         training: whether to shuffle and augment.
         seed: of the order and the augmentation; 0 is a seed like any other.
         first_epoch: number of the first pass; the order of an epoch is a function of seed and number.
+        first_step: batches of the first pass that are left out, since they have been seen.
+        worker: (number, how many): in training on several machines, this one's share of the shards, another one each
+            epoch. All workers get equally many clips; there must be a shard for each at least.
         colour_jitter: in training, how far saturation, contrast and brightness are changed, at least 0 and below 1.
+        time_jitter: in training, by what part the distance of the frames is changed, at least 0 and below 1.
+        mixup_alpha: in training, above 0 mixes each clip with another of its batch, and their targets, in a proportion
+            drawn from Beta(alpha, alpha).
+        max_bad_fraction: the part of the records that may be damaged, at least 0 and below 1; above it reading fails.
 
     Returns:
-        `tf.data.Dataset` of known length. Clips are uint8 `[batch, time, height, width, 3]`, raw pixels. Targets are
-        float32 `[batch, class]`: 1 shared out equally among the labels of the clip.
+        `tf.data.Dataset`, in training of known length. Clips are uint8 `[batch, time, height, width, 3]`, raw pixels.
+        Targets are float32 `[batch, class]`: 1 shared out equally among the labels of the clip.
 
     Raises:
         ShardError: the shards are missing, unfinished or damaged.
         ConfigError: an argument is outside its range, or the shards cannot give such clips.
     """
-    if not 0 <= colour_jitter < 1:
-        raise ConfigError(f"colour_jitter must be at least 0 and below 1. Received: {colour_jitter!r}")
-    manifest = _checked_manifest(shards_dir, split, clip, batch_size)
-    if training:
-        clips = _training_clips(manifest, shards_dir, clip, seed, first_epoch, colour_jitter)
-    else:
-        clips = _evaluation_clips(manifest, shards_dir, clip, num_views=1)
-        clips = clips.map(lambda views, target, video_id: (views[0], target))
-    return _batched(clips, manifest, batch_size)
+    check_number("colour_jitter", colour_jitter, least=0, below=1)
+    check_number("time_jitter", time_jitter, least=0, below=1)
+    check_number("mixup_alpha", mixup_alpha, least=0)
+    check_int("first_step", first_step, 0)
+    manifest = _checked_manifest(shards_dir, split, clip, batch_size, max_bad_fraction)
+    number, workers = worker
+    check_int("worker", workers, 1, len(manifest.shards))
+    check_int("worker", number, 0, workers - 1)
+    if not training:
+        clips = _evaluation_clips(manifest, shards_dir, clip, 1, max_bad_fraction)
+        return clips.map(lambda views, target, video_id: (views[0], target)).batch(batch_size).prefetch(2)
+    reader = _Reader(manifest, shards_dir, max_bad_fraction, stand_in=True)
+
+    def one_epoch(epoch, skipped_steps):
+        seeds = tf.random.fold_in(tf.constant([seed, 0], tf.int64), epoch)
+        encoded = _shuffled_records(reader, seeds, number, workers).enumerate().skip(skipped_steps * batch_size)
+        clips = encoded.map(
+            lambda position, record: _training_clip(
+                record,
+                manifest,
+                clip,
+                tf.random.fold_in(tf.random.fold_in(seeds, 2), position),
+                colour_jitter,
+                time_jitter,
+            ),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        batches = clips.batch(batch_size)
+        if not mixup_alpha:
+            return batches
+        return batches.enumerate(skipped_steps).map(
+            lambda step, batch: augment.mix_up(
+                tf.random.fold_in(tf.random.fold_in(seeds, 3), step), *batch, mixup_alpha
+            )
+        )
+
+    next_epoch = tf.Variable(first_epoch, dtype=tf.int64, trainable=False)
+    # Every new iterator takes the next number; fit makes one an epoch.
+    epoch = tf.data.Dataset.range(1).map(lambda _: next_epoch.assign_add(1) - 1)
+    batches = epoch.flat_map(
+        lambda epoch: one_epoch(epoch, tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0))
+    )
+    if first_step == 0:  # a pass that begins in the middle has another length than those after it
+        batches = batches.apply(
+            tf.data.experimental.assert_cardinality(-(-(manifest.records // workers) // batch_size))
+        )
+    return batches.prefetch(2)
 
 
-def make_evaluation_dataset(shards_dir, split, clip: ClipSpec, *, batch_size=8, num_views=4):
+def make_evaluation_dataset(
+    shards_dir, split, clip: ClipSpec, *, batch_size=8, num_views=4, max_bad_fraction=DEFAULT_MAX_BAD_FRACTION
+):
     """A dataset of every stored clip in several views, for the paper's test protocol (section 4.1).
 
     Args:
@@ -66,6 +136,7 @@ def make_evaluation_dataset(shards_dir, split, clip: ClipSpec, *, batch_size=8, 
         clip: what the model sees.
         batch_size: stored clips in a batch.
         num_views: different crops and mirrorings of each clip, 1 to 5; 4 in the paper.
+        max_bad_fraction: the part of the records that may be damaged, and are skipped with a warning.
 
     Returns:
         `tf.data.Dataset` of (views, targets, video ids): uint8 `[batch, view, time, height, width, 3]`, float32
@@ -75,10 +146,9 @@ def make_evaluation_dataset(shards_dir, split, clip: ClipSpec, *, batch_size=8, 
         ShardError: the shards are missing, unfinished or damaged.
         ConfigError: an argument is outside its range, or the shards cannot give such clips.
     """
-    manifest = _checked_manifest(shards_dir, split, clip, batch_size)
-    if not isinstance(num_views, int) or not 1 <= num_views <= MAX_VIEWS:
-        raise ConfigError(f"num_views must be a whole number from 1 to {MAX_VIEWS}. Received: {num_views!r}")
-    return _batched(_evaluation_clips(manifest, shards_dir, clip, num_views), manifest, batch_size)
+    manifest = _checked_manifest(shards_dir, split, clip, batch_size, max_bad_fraction)
+    check_int("num_views", num_views, 1, MAX_VIEWS)
+    return _evaluation_clips(manifest, shards_dir, clip, num_views, max_bad_fraction).batch(batch_size).prefetch(2)
 
 
 @contextlib.contextmanager
@@ -94,23 +164,19 @@ def naming_damage(shards_dir, *splits):
     """
     try:
         yield
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
-        for split in splits:
-            check_hashes(shards_dir, split)
+    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.UnknownError):
+        for problem in (problem for split in splits for problem in verify_shards(shards_dir, split)):
+            place = "" if problem["offset"] is None else f" at byte {problem['offset']}"
+            raise ShardError(f"{problem['file']}: damaged{place}: {problem['problem']}") from None
         raise
 
 
-def _checked_manifest(shards_dir, split, clip, batch_size):
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ConfigError(f"batch_size must be a whole number, 1 or more. Received: {batch_size!r}")
+def _checked_manifest(shards_dir, split, clip, batch_size, max_bad_fraction):
+    check_int("batch_size", batch_size, 1)
+    check_number("max_bad_fraction", max_bad_fraction, least=0, below=1)
     manifest = read_manifest(shards_dir, split)
     check_clip(manifest, clip, shards_dir)
     return manifest
-
-
-def _batched(clips, manifest, batch_size):
-    clips = clips.apply(tf.data.experimental.assert_cardinality(manifest.records))
-    return clips.batch(batch_size).prefetch(2)
 
 
 def check_clip(manifest: Manifest, clip: ClipSpec, shards_dir):
@@ -137,73 +203,96 @@ def check_clip(manifest: Manifest, clip: ClipSpec, shards_dir):
         )
 
 
-def _shard_paths(manifest, shards_dir):
-    return [os.path.join(shards_dir, shard["name"]) for shard in manifest.shards]
+class _Reader:
+    """Reads the shards of a split; damaged records are passed over, told of once, and counted.
+
+    Args:
+        manifest: of the shards.
+        shards_dir: the folder of shards.
+        max_bad_fraction: the part of the records that may be damaged.
+        stand_in: whether the last whole record of a shard stands in for its damaged ones.
+    """
+
+    def __init__(self, manifest, shards_dir, max_bad_fraction, *, stand_in):
+        self.paths = [os.path.join(shards_dir, shard["name"]) for shard in manifest.shards]
+        self.records = manifest.records
+        self._records_of = dict(zip(self.paths, (shard["records"] for shard in manifest.shards), strict=True))
+        self._max_bad = max_bad_fraction * manifest.records
+        self._stand_in = stand_in
+        self._lost: dict = {}
+
+    def dataset(self, path):
+        """The encoded records of one shard, string scalars."""
+        signature = tf.TensorSpec([None], tf.string)
+        return tf.data.Dataset.from_generator(self._blocks, output_signature=signature, args=(path,)).unbatch()
+
+    def _blocks(self, path):
+        """Yields lists of records: Python is called once for some megabytes."""
+        path = path.decode()
+        block, size, count, damages = [], 0, 0, []
+        for _, record in records.read_records(path, lambda *damage: damages.append(damage)):
+            block.append(record)
+            size += len(record)
+            count += 1
+            if size > BLOCK_BYTES:
+                yield block
+                block, size = [], 0
+        missing = self._records_of[path] - count
+        if missing:
+            self._lose(path, missing, damages)
+            last = [record] if count else []
+            block += last * (missing if self._stand_in else 0)
+        if block:
+            yield block
+
+    def _lose(self, path, missing, damages):
+        if path not in self._lost:
+            self._lost[path] = missing
+            for offset, problem in damages:
+                logger.warning("skipped damage in %s at byte %d: %s", path, offset, problem)
+            logger.warning("%d damaged records of %d skipped so far", sum(self._lost.values()), self.records)
+        if sum(self._lost.values()) > self._max_bad:
+            raise ShardError(f"more than {self._max_bad:g} of {self.records} records are damaged")
 
 
-def _read(paths, *, shuffle):
-    """Encoded records, of several shards in turn where the order does not matter."""
-    files = tf.data.Dataset.from_tensor_slices(paths)
-    if not shuffle:
-        return tf.data.TFRecordDataset(files)
-    return files.interleave(
-        tf.data.TFRecordDataset,
-        cycle_length=INTERLEAVED_SHARDS,
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
+def _shuffled_records(reader, seeds, number, workers):
+    """The encoded records of an epoch, in an order that is a function of the seeds."""
+    paths = tf.random.experimental.stateless_shuffle(tf.constant(reader.paths), tf.random.fold_in(seeds, 0))
+    encoded = tf.data.Dataset.from_tensor_slices(paths[number::workers]).interleave(
+        reader.dataset, cycle_length=INTERLEAVED_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
-
-
-def _training_clips(manifest, shards_dir, clip, seed, first_epoch, colour_jitter):
-    paths = tf.constant(_shard_paths(manifest, shards_dir))
-    next_epoch = tf.Variable(first_epoch, dtype=tf.int64, trainable=False)
-
-    def one_epoch(epoch):
-        # Blocks are shuffled one by one: Dataset.shuffle takes TensorFlow's global seed into account, which would make
-        # the order depend on more than (seed, epoch), and fails where that seed is 0.
-        epoch_seed = tf.random.fold_in(tf.constant([seed, 0], tf.int64), epoch)
-        shuffled_paths = tf.random.experimental.stateless_shuffle(paths, tf.random.fold_in(epoch_seed, 0))
-        shuffled = _read(shuffled_paths, shuffle=True).batch(SHUFFLED_RECORDS).enumerate()
-        shuffled = shuffled.map(
-            lambda position, block: tf.random.experimental.stateless_shuffle(
-                block, tf.random.fold_in(tf.random.fold_in(epoch_seed, 1), position)
-            )
+    if workers > 1:
+        encoded = encoded.repeat().take(reader.records // workers)
+    # Blocks are shuffled one by one: Dataset.shuffle takes TensorFlow's global seed into account, which would make the
+    # order depend on more than (seed, epoch), and fails where that seed is 0.
+    blocks = encoded.batch(SHUFFLED_RECORDS).enumerate()
+    shuffled = blocks.map(
+        lambda position, block: tf.random.experimental.stateless_shuffle(
+            block, tf.random.fold_in(tf.random.fold_in(seeds, 1), position)
         )
-        return (
-            shuffled.prefetch(1)
-            .unbatch()
-            .enumerate()
-            .map(
-                lambda position, record: _training_clip(
-                    record,
-                    manifest,
-                    clip,
-                    tf.random.fold_in(tf.random.fold_in(epoch_seed, 2), position),
-                    colour_jitter,
-                ),
-                num_parallel_calls=tf.data.AUTOTUNE,
-                deterministic=True,
-            )
-        )
-
-    # Every new iterator takes the next number; fit makes one an epoch.
-    epoch = tf.data.Dataset.range(1).map(lambda _: next_epoch.assign_add(1) - 1)
-    return epoch.flat_map(one_epoch)
+    )
+    return shuffled.prefetch(1).unbatch()
 
 
-def _training_clip(record, manifest, clip, seed, colour_jitter):
+def _training_clip(record, manifest, clip, seed, colour_jitter, time_jitter):
     parsed = records.parse_record(record)
-    frames = parsed[records.FRAMES]
-    start = augment.random_frame_start(tf.random.fold_in(seed, 0), tf.size(frames), clip.span)
-    view = augment.random_view(tf.random.fold_in(seed, 1), manifest.spec.frame_size_px, clip)
-    pixels = _decode(frames, start, view, clip)
+    spec = manifest.spec
+    if time_jitter:
+        numbers = augment.jittered_frames(tf.random.fold_in(seed, 0), spec.clip_frames, clip, time_jitter)
+    else:
+        start = augment.random_frame_start(tf.random.fold_in(seed, 0), spec.clip_frames, clip.span)
+        numbers = start + clip.frame_stride * tf.range(clip.num_frames)
+    view = augment.random_view(tf.random.fold_in(seed, 1), spec.frame_size_px, clip)
+    pixels = _decode(parsed[records.FRAMES], numbers, view, clip, spec)
     if colour_jitter:
         pixels = augment.jitter_colours(tf.random.fold_in(seed, 2), pixels, colour_jitter)
     return pixels, _target(parsed, manifest)
 
 
-def _evaluation_clips(manifest, shards_dir, clip, num_views):
-    return _read(_shard_paths(manifest, shards_dir), shuffle=False).map(
+def _evaluation_clips(manifest, shards_dir, clip, num_views, max_bad_fraction):
+    reader = _Reader(manifest, shards_dir, max_bad_fraction, stand_in=False)
+    encoded = tf.data.Dataset.from_tensor_slices(reader.paths).flat_map(reader.dataset)
+    return encoded.map(
         lambda record: _evaluation_clip(record, manifest, clip, num_views), num_parallel_calls=tf.data.AUTOTUNE
     )
 
@@ -212,19 +301,26 @@ def _evaluation_clip(record, manifest, clip, num_views):
     parsed = records.parse_record(record)
     start = centred_frame_start(manifest.spec.clip_frames, clip.span)
     boxes = view_boxes(manifest.spec.frame_size_px, clip.crop_size_px, num_views, clip.flip)
-    views = [_decode(parsed[records.FRAMES], start, tf.constant([int(value) for value in box]), clip) for box in boxes]
+    numbers = start + clip.frame_stride * tf.range(clip.num_frames)
+    views = [
+        _decode(parsed[records.FRAMES], numbers, tf.constant([int(value) for value in box]), clip, manifest.spec)
+        for box in boxes
+    ]
     return tf.stack(views), _target(parsed, manifest), parsed[records.VIDEO_ID]
 
 
-def _decode(frames, start, view, clip):
+def _decode(frames, numbers, view, clip, spec):
     """uint8 `[time, height, width, 3]`: only the chosen frames are decoded, and of those only the crop."""
     size_px = clip.crop_size_px
-    window = tf.stack([view[0], view[1], size_px, size_px])
-    images = [
-        tf.image.decode_and_crop_jpeg(frames[start + index * clip.frame_stride], window, channels=3)
-        for index in range(clip.num_frames)
-    ]
-    pixels = tf.ensure_shape(tf.stack(images), [clip.num_frames, size_px, size_px, 3])
+    chosen = [frames[numbers[index]] for index in range(clip.num_frames)]
+    if spec.frame_format == "raw":
+        shape = [clip.num_frames, spec.frame_size_px, spec.frame_size_px, 3]
+        whole = tf.reshape(tf.io.decode_raw(tf.stack(chosen), tf.uint8), shape)
+        pixels = whole[:, view[0] : view[0] + size_px, view[1] : view[1] + size_px]
+    else:
+        window = tf.stack([view[0], view[1], size_px, size_px])
+        pixels = tf.stack([tf.image.decode_and_crop_jpeg(frame, window, channels=3) for frame in chosen])
+    pixels = tf.ensure_shape(pixels, [clip.num_frames, size_px, size_px, 3])
     return tf.where(view[2] == 1, tf.reverse(pixels, axis=[2]), pixels)
 
 

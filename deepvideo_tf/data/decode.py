@@ -1,24 +1,29 @@
 """From a video file to the frames of its clips, with PyAV, in this process.
 
 Untrusted files belong in `decode_process`, whose decoder can be killed.
+
+A file is read twice: first its packets, undecoded, for the times of its frames and for what its container declares;
+then the frames that are wanted, from the last key frame before each clip where the container's seeking can be trusted.
 """
 
+import bisect
 import heapq
-import io
 import os
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deepvideo_tf.config import ShardSpec
+from deepvideo_tf.config import DecodeLimits, ShardSpec
 from deepvideo_tf.data.sampling import clip_starts_s, frame_times_s
 from deepvideo_tf.errors import BadVideoError
 
-MAX_FRAME_PIXELS = 8192 * 4320
 MAX_ASPECT_RATIO = 16
 # The codecs at hand hold back 16 frames at most to bring them into the order of their display.
 MAX_REORDERED_FRAMES = 16
+# Containers that store when each frame is shown, and where the key frames are. The stamps of the others are sorted, and
+# they are decoded from the beginning.
+EXACT_CONTAINERS = ("mov,mp4", "matroska,webm")
 DURATION_SLACK_S = 0.5  # containers round their durations
 STAMP_ROUNDING_S = 0.002  # and their time stamps, Matroska's to milliseconds: 0.0667 s must find the frame at 0.067
 
@@ -29,14 +34,34 @@ class DecodedClip:
 
     Args:
         start_s: time of its first frame, seconds from the first frame of the video.
-        frames: `clip_frames` frames: JPEG files, or arrays, uint8 `[height, width, 3]`.
+        frames: `clip_frames` frames: JPEG files or raw pixels as bytes, or arrays, uint8 `[height, width, 3]`.
     """
 
     start_s: float
     frames: list
 
 
-def decode_clips(path, spec: ShardSpec, *, encode=True):
+@dataclass(frozen=True)
+class VideoIndex:
+    """When the frames of a video are shown.
+
+    Args:
+        times_s: of all frames that are shown, ascending, seconds.
+        key_times_s: of those that decoding can start from, ascending; empty where seeking is not to be trusted.
+        frame_s: mean distance of two frames, seconds.
+    """
+
+    times_s: list[float]
+    key_times_s: list[float]
+    frame_s: float
+
+    @property
+    def duration_s(self):
+        """From the first frame to the end of the last one."""
+        return self.times_s[-1] - self.times_s[0] + self.frame_s
+
+
+def decode_clips(path, spec: ShardSpec, *, limits: DecodeLimits | None = None, start_s=0.0, end_s=None, encode=True):
     """Decodes the clips of one video: frames by timestamp, turned upright, centre square, resized (section 3.3).
 
     A clip that outlasts the video (one shorter than a clip) holds the last frame, as a player does.
@@ -44,7 +69,10 @@ def decode_clips(path, spec: ShardSpec, *, encode=True):
     Args:
         path: the video file.
         spec: which clips, and how large and fast.
-        encode: True for frames as JPEG files, False for arrays.
+        limits: what the video may cost; None for the defaults. The time limit is `DecoderProcess`'s to keep.
+        start_s: where in the video the clips begin, seconds from its first frame.
+        end_s: where they end; None for the end of the video.
+        encode: True for frames as bytes in the spec's format, False for arrays.
 
     Returns:
         List of `DecodedClip`, ascending in time, at least one.
@@ -54,71 +82,92 @@ def decode_clips(path, spec: ShardSpec, *, encode=True):
     """
     import av  # here, so that programs that decode in another process do not load FFmpeg
 
+    limits = limits or DecodeLimits()
     if not os.path.isfile(path):
         raise BadVideoError(path, "not a file" if os.path.exists(path) else "no such file")
-    if os.path.getsize(path) == 0:
+    size = os.path.getsize(path)
+    if size == 0:
         raise BadVideoError(path, "the file is empty")
+    if size > limits.max_video_bytes:
+        raise BadVideoError(path, f"{size} bytes pass the limit of {limits.max_video_bytes}")
     try:
-        times_s = _display_times_s(av, path)
-        frame_s = (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 0.0
-        duration_s = times_s[-1] - times_s[0] + frame_s
-        starts_s = clip_starts_s(
-            duration_s,
-            clips=spec.clips_per_video,
-            clip_frames=spec.clip_frames,
-            frame_rate_fps=spec.frame_rate_fps,
-        )
-        wanted_s = [
-            frame_times_s(start, clip_frames=spec.clip_frames, frame_rate_fps=spec.frame_rate_fps) for start in starts_s
-        ]
-        frames = _frames_at(av, path, {time for clip in wanted_s for time in clip}, spec, encode, duration_s, frame_s)
+        index = _read_index(av, path, limits)
+        starts_s, wanted_s = _wanted_times(path, spec, index, start_s, end_s)
+        frames = _frames_at(av, path, sorted({time for clip in wanted_s for time in clip}), index, spec, limits, encode)
     except av.FFmpegError as error:
         raise BadVideoError(path, f"cannot be decoded: {error.strerror}") from None
     except (UnicodeError, ValueError, OverflowError) as error:
         raise BadVideoError(path, f"cannot be decoded: {type(error).__name__}: {error}".splitlines()[0][:200]) from None
     return [
-        DecodedClip(start_s, [frames[time] for time in times])
-        for start_s, times in zip(starts_s, wanted_s, strict=True)
+        DecodedClip(start, [frames[time] for time in times]) for start, times in zip(starts_s, wanted_s, strict=True)
     ]
 
 
-def _open(av, path):
+def _wanted_times(path, spec, index, start_s, end_s):
+    """The clips' starts, and for each the times of its frames; both in seconds from the first frame."""
+    end_s = index.duration_s if end_s is None else min(end_s, index.duration_s)
+    if start_s > 0 and start_s >= end_s:
+        raise BadVideoError(path, f"it ends at {end_s:.2f} s: nothing is left from {start_s:g} s on")
+    clip = {"clip_frames": spec.clip_frames, "frame_rate_fps": spec.frame_rate_fps}
+    starts_s = [start_s + start for start in clip_starts_s(end_s - start_s, clips=spec.clips_per_video, **clip)]
+    last_s = max(start_s, end_s - index.frame_s)
+    return starts_s, [[min(time, last_s) for time in frame_times_s(start, **clip)] for start in starts_s]
+
+
+def _open(av, path, limits):
     """The container and its first video stream."""
-    # A title that is not UTF-8 must not cost us the video.
-    container = av.open(path, metadata_errors="replace")
+    # A title that is not UTF-8 must not cost us the video. FFmpeg keeps to max_pixels whatever a stream declares later.
+    max_pixels = {"max_pixels": str(limits.max_frame_pixels)}
+    container = av.open(path, metadata_errors="replace", options=max_pixels)
     if not container.streams.video:
         container.close()
         raise BadVideoError(path, "no video stream")
     stream = container.streams.video[0]
     stream.thread_count = 1  # the parallel unit is the video
-    if stream.width * stream.height > MAX_FRAME_PIXELS:
+    stream.codec_context.options = max_pixels
+    if stream.width * stream.height > limits.max_frame_pixels:
         container.close()
-        raise BadVideoError(path, f"frames of {stream.width} x {stream.height} px pass {MAX_FRAME_PIXELS} pixels")
+        raise BadVideoError(
+            path, f"frames of {stream.width} x {stream.height} px pass the limit of {limits.max_frame_pixels} pixels"
+        )
     return container, stream
 
 
-def _display_times_s(av, path):
-    """Times of all frames that are shown, ascending, seconds; refuses a file that ends before its container says."""
-    container, stream = _open(av, path)
+def _read_index(av, path, limits):
+    """When the frames are shown; refuses a file that ends before its container says."""
+    container, stream = _open(av, path, limits)
     with container:
-        stamps, packets, reached_s = [], 0, 0.0
+        stamps, key_stamps, packets, reached_s = [], [], 0, 0.0
         start_s = (container.start_time or 0) / av.time_base
         for packet in container.demux():
-            stamp = packet.dts if packet.pts is None else packet.pts
             if not packet.size:
                 continue
+            stamp = packet.dts if packet.pts is None else packet.pts
             if stamp is not None:
                 reached_s = max(reached_s, float((stamp + (packet.duration or 0)) * packet.time_base) - start_s)
-            if packet.stream.index == stream.index:
-                packets += 1
-                if not packet.is_discard:  # an edit list may keep frames from being shown
-                    stamps.append(stamp)
+            if packet.stream.index != stream.index:
+                continue
+            packets += 1
+            if packets > limits.max_video_frames:
+                raise BadVideoError(path, f"more frames than the limit of {limits.max_video_frames}")
+            if not packet.is_discard:  # an edit list may keep frames from being shown
+                stamps.append(stamp)
+                if packet.is_keyframe:
+                    key_stamps.append(stamp)
         if not stamps:
             raise BadVideoError(path, "no video frames")
-        _check_whole(path, packets, stream.frames, reached_s, (container.duration or 0) / av.time_base)
+        if not limits.use_truncated:
+            _check_whole(path, packets, stream.frames, reached_s, (container.duration or 0) / av.time_base)
         if None in stamps:
-            return [index / _rate_fps(stream) for index in range(len(stamps))]
-        return sorted(float(stamp * stream.time_base) for stamp in stamps)
+            times_s, key_times_s = [number / _rate_fps(stream) for number in range(len(stamps))], []
+        else:
+            times_s, key_times_s = (
+                sorted(float(stamp * stream.time_base) for stamp in some) for some in (stamps, key_stamps)
+            )
+        if not container.format.name.startswith(EXACT_CONTAINERS):
+            key_times_s = []
+    frame_s = (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 0.0
+    return VideoIndex(times_s, key_times_s, frame_s)
 
 
 def _rate_fps(stream):
@@ -133,89 +182,143 @@ def _check_whole(path, packets, declared_packets, reached_s, declared_s):
         raise BadVideoError(path, f"truncated: {reached_s:.2f} s of the {declared_s:.2f} s it declares")
 
 
-def _frames_in_order(container, stream):
+def _segments(wanted_s, index):
+    """Parts the wanted times where a key frame lies between two of them: decoding need not go through the gap.
+
+    Returns:
+        List of (key frame's time or None for the beginning, wanted times), times in seconds from the first frame.
+    """
+    segments = []
+    for time_s in wanted_s:
+        number = bisect.bisect_right(index.key_times_s, index.times_s[0] + time_s + 1e-9)
+        key_s = index.key_times_s[number - 1] - index.times_s[0] if number else None
+        is_first = not segments
+        if is_first or (key_s is not None and key_s > segments[-1][1][-1]):
+            segments.append((key_s if not is_first or (key_s or 0) > 0 else None, []))
+        segments[-1][1].append(time_s)
+    return segments
+
+
+def _frames_at(av, path, wanted_s, index, spec, limits, encode):
+    """The frame on display at each of the wanted times, as a dict; each kept frame is converted once."""
+    found = {}
+    container, stream = _open(av, path, limits)
+    convert = _Converter(av, path, spec, limits, float(stream.sample_aspect_ratio or 1), encode)
+    with container:
+        for key_s, times_s in _segments(wanted_s, index):
+            if key_s is not None:
+                container.seek(round((key_s + index.times_s[0]) / stream.time_base), stream=stream)
+            try:
+                _decode_segment(path, container, stream, index, key_s or 0.0, deque(times_s), found, convert, limits)
+            except _SeekMissedError:
+                return _frames_at(av, path, wanted_s, replace(index, key_times_s=[]), spec, limits, encode)
+    return found
+
+
+class _SeekMissedError(Exception):
+    """Seeking led past the key frame that the container told of."""
+
+
+def _decode_segment(path, container, stream, index, from_s, pending, found, convert, limits):
+    """Decodes from where the container stands until all pending times have their frames."""
+    tolerance_s = min(STAMP_ROUNDING_S, index.frame_s / 4)
+    shown, time_s, decoded = None, from_s, 0
+    for stamp_s, frame in _frames_in_order(container, stream, index):
+        if stamp_s - index.times_s[0] < from_s - tolerance_s:
+            continue  # of the pictures before the key frame, which lack what they refer to
+        time_s = stamp_s - index.times_s[0]
+        if shown is None and from_s > 0 and time_s > from_s + tolerance_s:
+            raise _SeekMissedError
+        _assign(pending, found, shown, before_s=time_s - tolerance_s, convert=convert)
+        shown = frame
+        decoded += 1
+        if not pending:
+            break
+    if shown is None:
+        raise BadVideoError(path, "no frame decodes")
+    if not limits.use_truncated:
+        first, last = (bisect.bisect_right(index.times_s, index.times_s[0] + x + 1e-6) for x in (from_s, time_s))
+        expected = len(index.times_s) - first + 1 if pending else last - first + 1
+        if decoded < 0.95 * expected - 2:
+            raise BadVideoError(path, f"truncated: {decoded} of {expected} frames decode from {from_s:.2f} s on")
+    _assign(pending, found, shown, before_s=float("inf"), convert=convert)
+
+
+def _frames_in_order(container, stream, index):
     """Yields (time in seconds, frame) in the order in which the decoder gives the frames.
 
     Some files (MPEG-4 with packed B-frames in AVI) carry time stamps that are right as a set and wrong one by one. The
     decoder's order is the order of display, so the stamps are sorted and handed out in that order.
     """
+    held_back = 0 if index.key_times_s else MAX_REORDERED_FRAMES
     waiting, times_s, rate_fps = deque(), [], _rate_fps(stream)
-    for index, frame in enumerate(container.decode(stream)):
+    for number, frame in enumerate(container.decode(stream)):
         waiting.append(frame)
-        heapq.heappush(times_s, index / rate_fps if frame.time is None else frame.time)
-        if len(waiting) > MAX_REORDERED_FRAMES:
+        heapq.heappush(times_s, number / rate_fps if frame.time is None else frame.time)
+        if len(waiting) > held_back:
             yield heapq.heappop(times_s), waiting.popleft()
     while waiting:
         yield heapq.heappop(times_s), waiting.popleft()
 
 
-def _frames_at(av, path, wanted_s, spec, encode, duration_s, frame_s):
-    """The frame on display at each of the wanted times, as a dict; each kept frame is converted once."""
-    container, stream = _open(av, path)
-    resize = _Resizer(av, path, spec.frame_size_px, float(stream.sample_aspect_ratio or 1))
-    pending, found = deque(sorted(wanted_s)), {}
-    tolerance_s = min(STAMP_ROUNDING_S, frame_s / 4)
-    with container:
-        first_s = shown = last_s = None
-        for stamp_s, frame in _frames_in_order(container, stream):
-            first_s = stamp_s if first_s is None else first_s
-            last_s = stamp_s - first_s
-            _assign(pending, found, shown, before_s=last_s - tolerance_s, resize=resize, spec=spec, encode=encode)
-            shown = frame
-            if not pending:
-                break
-        if shown is None:
-            raise BadVideoError(path, "no frame decodes")
-        if pending and last_s + frame_s < duration_s - DURATION_SLACK_S:
-            raise BadVideoError(path, f"truncated: {last_s + frame_s:.2f} s of {duration_s:.2f} s decode")
-        _assign(pending, found, shown, before_s=float("inf"), resize=resize, spec=spec, encode=encode)
-    return found
-
-
-def _assign(pending, found, shown, *, before_s, resize, spec, encode):
+def _assign(pending, found, shown, *, before_s, convert):
     """Gives the frame `shown` to every pending time before `before_s`."""
     if shown is None or not pending or pending[0] >= before_s:
         return
-    pixels = resize(shown)
-    stored = encode_jpeg(pixels, spec.jpeg_quality) if encode else pixels
+    stored = convert(shown)
     while pending and pending[0] < before_s:
         found[pending.popleft()] = stored
 
 
-class _Resizer:
-    """Turns decoded frames upright, cuts the centre square and resizes it; keeps FFmpeg's scaler between frames."""
+class _Converter:
+    """Cuts the centre square of decoded frames, resizes it and turns it upright; keeps FFmpeg's scaler between frames.
 
-    def __init__(self, av, path, size_px, pixel_aspect):
+    A JPEG file stores brightness and two half-sized planes of colour, as nearly all videos do. So frames that become
+    JPEG files are scaled as they are, and never turned into red, green and blue.
+    """
+
+    def __init__(self, av, path, spec, limits, pixel_aspect, encode):
         self.path = path
-        self.size_px = size_px
+        self.size_px = spec.frame_size_px
+        self.quality = spec.jpeg_quality
+        self.kind = spec.frame_format if encode else "array"
+        self.max_pixels = limits.max_frame_pixels
         self.pixel_aspect = pixel_aspect
         self.reformatter = av.video.reformatter.VideoReformatter()
 
     def __call__(self, frame):
-        """uint8 `[size_px, size_px, 3]` from a decoded frame."""
+        """A JPEG file or raw pixels as bytes, or an array, uint8 `[size_px, size_px, 3]`, from a decoded frame."""
         width_px, height_px = frame.width * self.pixel_aspect, frame.height
         short_px, long_px = sorted((width_px, height_px))
-        if long_px > MAX_ASPECT_RATIO * short_px or frame.width * frame.height > MAX_FRAME_PIXELS:
+        if long_px > MAX_ASPECT_RATIO * short_px or frame.width * frame.height > self.max_pixels:
             raise BadVideoError(self.path, f"frames of {frame.width} x {frame.height} px pass the limits")
-        scale = self.size_px / short_px
+        # A frame is wider (or higher) than the square by a multiple of 4 pixels, so that the centre is cut at a whole
+        # pixel of the half-sized planes too. It costs at most 2 pixels of its proportions.
+        height, width = (
+            self.size_px + 4 * round(self.size_px * (extent_px / short_px - 1) / 4)
+            for extent_px in (height_px, width_px)
+        )
+        size = {"width": width, "height": height}
+        options = {"interpolation": "AREA", "threads": 1}
+        turns = round(frame.rotation / 90)  # counter-clockwise, as NumPy's are
+        if self.kind != "jpeg":
+            resized = self.reformatter.reformat(frame, format="rgb24", **size, **options)
+            square = self._square(resized.to_ndarray(), 1, turns)
+            return square if self.kind == "array" else square.tobytes()
+        from simplejpeg import encode_jpeg_yuv_planes
+
         resized = self.reformatter.reformat(
-            frame,
-            width=max(self.size_px, round(width_px * scale)),
-            height=max(self.size_px, round(height_px * scale)),
-            format="rgb24",
-            interpolation="AREA",
-            threads=1,
-        ).to_ndarray()
-        top, left = ((extent - self.size_px) // 2 for extent in resized.shape[:2])
-        square = resized[top : top + self.size_px, left : left + self.size_px]
-        # FFmpeg's rotation is counter-clockwise, as NumPy's is.
-        return np.ascontiguousarray(np.rot90(square, round(frame.rotation / 90)))
+            frame, format="yuvj420p", dst_colorspace="ITU601", dst_color_range="JPEG", **size, **options
+        )
+        planes = (
+            np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+            for plane in resized.planes
+        )
+        squares = (self._square(plane, shrunk, turns) for plane, shrunk in zip(planes, (1, 2, 2), strict=True))
+        return encode_jpeg_yuv_planes(*squares, quality=self.quality)
 
-
-def encode_jpeg(pixels, quality):
-    """A JPEG file from uint8 `[height, width, 3]`."""
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-    return file.getvalue()
+    def _square(self, plane, shrunk, turns):
+        """The centre square of a plane, `shrunk` times smaller than the frame, turned upright."""
+        size_px = -(-self.size_px // shrunk)
+        top, left = ((extent - size_px) // 2 for extent in plane.shape[:2])
+        return np.ascontiguousarray(np.rot90(plane[top : top + size_px, left : left + size_px], turns))

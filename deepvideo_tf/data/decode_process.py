@@ -10,15 +10,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+from typing import Any
 
 import numpy as np
 
-from deepvideo_tf.config import ShardSpec, from_json, to_json
+from deepvideo_tf.config import DecodeLimits, ShardSpec, from_json, to_json
 from deepvideo_tf.data.decode import DecodedClip, decode_clips
-from deepvideo_tf.errors import BadVideoError, ConfigError
+from deepvideo_tf.errors import BadVideoError
 
-DEFAULT_TIMEOUT_S = 60.0
-MAX_TIMEOUT_S = 86_400
 # -P keeps a file in the current folder (av.py, say) from being imported in place of a package.
 COMMAND = (sys.executable, "-P", "-m", "deepvideo_tf.data.decode_process")
 
@@ -29,18 +28,13 @@ class DecoderProcess:
     Use it as a context manager; one thread may use it at a time.
 
     Args:
-        timeout_s: seconds that one video may take, above 0 and at most a day.
-
-    Raises:
-        ConfigError: `timeout_s` is outside its range.
+        limits: what one video may cost; None for the defaults.
     """
 
-    def __init__(self, timeout_s=DEFAULT_TIMEOUT_S):
-        if not 0 < timeout_s <= MAX_TIMEOUT_S:
-            raise ConfigError(f"decode_timeout_s must be above 0 and at most {MAX_TIMEOUT_S}. Received: {timeout_s!r}")
-        self.timeout_s = timeout_s
-        self._process = None
-        self._stderr = None
+    def __init__(self, limits: DecodeLimits | None = None):
+        self.limits = limits or DecodeLimits()
+        self._process: Any = None
+        self._stderr: Any = None
 
     def __enter__(self):
         return self
@@ -56,19 +50,21 @@ class DecoderProcess:
             self._stderr.close()
             self._process = None
 
-    def decode(self, path, spec: ShardSpec, *, encode=True):
+    def decode(self, path, spec: ShardSpec, *, start_s=0.0, end_s=None, encode=True):
         """Decodes the clips of one video, as `deepvideo_tf.data.decode.decode_clips` does.
 
         Args:
             path: the video file.
             spec: which clips, and how large and fast.
+            start_s: where in the video the clips begin, seconds from its first frame.
+            end_s: where they end; None for the end of the video.
             encode: True for frames as JPEG files, False for uint8 arrays `[height, width, 3]`.
 
         Returns:
             List of `DecodedClip`.
 
         Raises:
-            BadVideoError: also when the file takes more than `timeout_s`, or kills the decoder.
+            BadVideoError: also when the file takes more than `limits.decode_timeout_s`, or kills the decoder.
         """
         if self._process is None:
             self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
@@ -76,10 +72,12 @@ class DecoderProcess:
                 COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr
             )
         timed_out = threading.Event()
-        timer = threading.Timer(self.timeout_s, _kill, [self._process, timed_out])
+        timer = threading.Timer(self.limits.decode_timeout_s, _kill, [self._process, timed_out])
         timer.start()
         try:
-            return self._ask(str(path), spec, encode)
+            part = {"start_s": start_s, "end_s": end_s}
+            request = {"spec": to_json(spec), "limits": to_json(self.limits), "encode": encode, **part}
+            return self._ask({"path": str(path), **request}, spec)
         except (EOFError, BrokenPipeError):
             reason = self._reason_of_death(timed_out.is_set())
             self.close()
@@ -95,27 +93,26 @@ class DecoderProcess:
 
     def _reason_of_death(self, timed_out):
         if timed_out:
-            return f"decoding took longer than {self.timeout_s:g} s"
+            return f"decoding took longer than {self.limits.decode_timeout_s:g} s"
         status = self._process.wait()
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         return f"the decoder ended with status {status}" + (f": {lines[-1]:.200}" if lines else "")
 
-    def _ask(self, path, spec, encode):
-        request = json.dumps({"path": path, "spec": to_json(spec), "encode": encode})
-        self._process.stdin.write(request.encode() + b"\n")
+    def _ask(self, request, spec):
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line.endswith(b"\n"):
             raise EOFError
         answer = json.loads(line)
         if "bad" in answer:
-            raise BadVideoError(path, answer["bad"])
+            raise BadVideoError(request["path"], answer["bad"])
         size_px = spec.frame_size_px
         clips = []
         for clip in answer["clips"]:
             frames = [self._read(size) for size in clip["sizes"]]
-            if not encode:
+            if not request["encode"]:
                 frames = [np.frombuffer(frame, np.uint8).reshape(size_px, size_px, 3) for frame in frames]
             clips.append(DecodedClip(clip["start_s"], frames))
         return clips
@@ -134,14 +131,15 @@ def _kill(process, timed_out):
 
 def _answer(request):
     """The header and the frames for one request."""
-    path, encode = request["path"], request["encode"]
+    spec = from_json(ShardSpec, request.pop("spec"), "request")
+    limits = from_json(DecodeLimits, request.pop("limits"), "request")
     try:
-        clips = decode_clips(path, from_json(ShardSpec, request["spec"], "request"), encode=encode)
+        clips = decode_clips(spec=spec, limits=limits, **request)
     except BadVideoError as error:
         return {"bad": error.reason}, []
     except MemoryError:
         return {"bad": "decoding takes more memory than there is"}, []
-    frames = [frame if encode else frame.tobytes() for clip in clips for frame in clip.frames]
+    frames = [frame if request["encode"] else frame.tobytes() for clip in clips for frame in clip.frames]
     sizes = iter(len(frame) for frame in frames)
     header = [{"start_s": clip.start_s, "sizes": [next(sizes) for _ in clip.frames]} for clip in clips]
     return {"clips": header}, frames

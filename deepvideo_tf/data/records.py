@@ -1,5 +1,9 @@
-"""One stored clip as a `tf.train.SequenceExample`: the keys, writing and parsing, in one place."""
+"""One stored clip as a `tf.train.SequenceExample`: the keys, writing, reading and parsing, in one place."""
 
+import os
+import struct
+
+import google_crc32c
 import tensorflow as tf
 
 VIDEO_ID = "video_id"
@@ -17,7 +21,7 @@ def clip_to_record(video_id, labels, clip_index, clip, frame_rate_fps):
         video_id: path of the video below its root.
         labels: indices into the class names.
         clip_index: number of the clip within its video.
-        clip: `DecodedClip` with JPEG frames.
+        clip: `DecodedClip` with frames as bytes.
         frame_rate_fps: frames a second of the clip.
 
     Returns:
@@ -49,6 +53,68 @@ def clip_to_record(video_id, labels, clip_index, clip, frame_rate_fps):
     return example.SerializeToString(deterministic=True)
 
 
+# A TFRecord is its length (8 bytes), a checksum of the length, the data, and a checksum of the data (4 bytes each).
+_HEADER = struct.Struct("<QI")
+_FOOTER = struct.Struct("<I")
+_RESYNC_BYTES = 1 << 20
+
+
+def read_records(path, on_damage):
+    """Reads the records of a file, and goes on behind damaged ones, which TensorFlow's reader does not.
+
+    Args:
+        path: a TFRecord file.
+        on_damage: called with an offset in bytes and what is wrong there, for each damaged stretch.
+
+    Yields:
+        (offset in bytes, record as bytes), whole records only.
+    """
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        offset = 0
+        while offset < size:
+            length = _record_length(file.read(_HEADER.size), size - offset)
+            if length is None:
+                left = size - offset
+                on_damage(offset, "the file ends within a record" if left < _HEADER.size else "no record begins here")
+                offset = _next_record(file, offset + 1, size)
+                file.seek(offset)
+                continue
+            record = file.read(length)
+            (checksum,) = _FOOTER.unpack(file.read(_FOOTER.size))
+            if checksum == _masked_crc(record):
+                yield offset, record
+            else:
+                on_damage(offset, "the record does not match its checksum")
+            offset += _HEADER.size + length + _FOOTER.size
+
+
+def _record_length(header, left):
+    """The length of the data behind a header, or None where it is no header of a record that fits into what is left."""
+    if len(header) < _HEADER.size:
+        return None
+    length, checksum = _HEADER.unpack(header)
+    fits = length <= left - _HEADER.size - _FOOTER.size
+    return length if fits and checksum == _masked_crc(header[:8]) else None
+
+
+def _next_record(file, offset, size):
+    """The offset of the next header at or behind `offset`, or the end of the file."""
+    while offset < size:
+        file.seek(offset)
+        block = file.read(_RESYNC_BYTES + _HEADER.size)
+        for start in range(min(len(block), _RESYNC_BYTES)):
+            if _record_length(block[start : start + _HEADER.size], size - offset - start) is not None:
+                return offset + start
+        offset += _RESYNC_BYTES
+    return size
+
+
+def _masked_crc(data):
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
 def parse_record(record):
     """Parses one record, in a tf.data graph; the frames stay encoded.
 
@@ -57,7 +123,7 @@ def parse_record(record):
 
     Returns:
         Dict of `video_id` (string), `labels` (int64 `[number of labels]`), `clip_index` (int64), `start_s` and
-        `frame_rate_fps` (float32), and `frames` (string `[stored frames]`, JPEG files).
+        `frame_rate_fps` (float32), and `frames` (string `[stored frames]`, JPEG files or raw pixels).
     """
     context, lists = tf.io.parse_single_sequence_example(
         record,

@@ -12,21 +12,20 @@ import os
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import filelock
 
-from deepvideo_tf.config import ShardSpec, from_json, to_json
-from deepvideo_tf.data.annotations import Annotations, LabelledVideo
-from deepvideo_tf.data.decode_process import DEFAULT_TIMEOUT_S, DecoderProcess
+from deepvideo_tf.config import DecodeLimits, ShardSpec, from_json, to_json
+from deepvideo_tf.data.annotations import SPLITS, Annotations, LabelledVideo
+from deepvideo_tf.data.decode_process import DecoderProcess
 from deepvideo_tf.errors import BadVideoError, ConfigError, ShardError
 from deepvideo_tf.files import write_text_atomically
 
 logger = logging.getLogger(__name__)
 
-MANIFEST_VERSION = 1
-SPLITS = ("train", "validation", "test")
+MANIFEST_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,14 @@ class ShardTask:
         video_root: the folder that video ids start from.
         videos: the videos of this shard, in order.
         spec: what the clips are.
-        timeout_s: seconds that one video may take.
+        limits: what one video may cost.
     """
 
     path: str
     video_root: str
     videos: tuple[LabelledVideo, ...]
     spec: ShardSpec
-    timeout_s: float = DEFAULT_TIMEOUT_S
+    limits: DecodeLimits
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,7 @@ class Manifest:
         listed: number of videos that the annotations list.
         used: number of videos in the shards; `listed` is `used` and the skipped ones together.
         skipped: dicts of `video_id` and `reason`.
+        absent: videos that the data set names but nobody has, and so are not listed.
         shards: dicts of `name`, `records`, `bytes`, `sha256`, `videos`.
     """
 
@@ -70,6 +70,7 @@ class Manifest:
     listed: int
     used: int
     skipped: tuple[dict, ...]
+    absent: int
     shards: tuple[dict, ...]
 
     @property
@@ -83,12 +84,13 @@ def manifest_path(shards_dir, split):
     return Path(shards_dir) / f"{split}-manifest.json"
 
 
-def read_manifest(shards_dir, split):
+def read_manifest(shards_dir, split, *, check_sizes=True):
     """Reads the manifest of a finished build.
 
     Args:
         shards_dir: the folder of shards.
         split: `train`, `validation` or `test`.
+        check_sizes: whether to look for the shards and compare their sizes.
 
     Returns:
         `Manifest`.
@@ -107,7 +109,9 @@ def read_manifest(shards_dir, split):
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["version"] != MANIFEST_VERSION:
-            raise ShardError(f"{path}: expected version {MANIFEST_VERSION}, found {data['version']}")
+            raise ShardError(f"{path}: expected version {MANIFEST_VERSION}, found {data['version']}; build it again")
+        if data.pop("checksum") != _checksum(data):
+            raise ShardError(f"{path}: damaged: it does not match its own checksum")
         manifest = Manifest(
             split=data["split"],
             classes=tuple(data["classes"]),
@@ -116,17 +120,24 @@ def read_manifest(shards_dir, split):
             listed=data["listed"],
             used=data["used"],
             skipped=tuple(data["skipped"]),
+            absent=data["absent"],
             shards=tuple(data["shards"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ShardError(f"{path}: not a manifest of shards: {type(error).__name__}: {error}") from None
-    for shard in manifest.shards:
-        file = path.parent / shard["name"]
-        size = file.stat().st_size if file.exists() else None
-        if size != shard["bytes"]:
-            came = "no such file" if size is None else f"{size} bytes"
-            raise ShardError(f"{file}: expected {shard['bytes']} bytes, as its manifest says, found {came}")
+    if check_sizes:
+        for shard in manifest.shards:
+            file = path.parent / shard["name"]
+            size = file.stat().st_size if file.exists() else None
+            if size != shard["bytes"]:
+                came = "no such file" if size is None else f"{size} bytes"
+                raise ShardError(f"{file}: expected {shard['bytes']} bytes, as its manifest says, found {came}")
     return manifest
+
+
+def _checksum(manifest):
+    """SHA-256 of a manifest as plain data, but for the checksum itself."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def check_classes(one, of_one, other, of_other):
@@ -151,24 +162,54 @@ def check_classes(one, of_one, other, of_other):
     raise ShardError(f"{one}: cannot be used with {other}, which has {what}")
 
 
-def check_hashes(shards_dir, split):
-    """Compares the content of every shard with its manifest.
+def verify_shards(shards_dir, split, *, on_shard=None):
+    """Compares the content of all shards of a split with its manifest, and finds where they differ.
 
     Args:
         shards_dir: the folder of shards.
         split: `train`, `validation` or `test`.
+        on_shard: called with no arguments after each shard, for a progress bar.
+
+    Returns:
+        List of problems, empty where all is well: dicts of `file`, `offset` (bytes, None where the whole file is meant)
+        and `problem`.
 
     Raises:
-        ShardError: the first shard that is not what the manifest says.
+        ShardError: there is no finished build of this split, or its manifest is damaged.
     """
-    for shard in read_manifest(shards_dir, split).shards:
+    manifest = read_manifest(shards_dir, split, check_sizes=False)
+    problems = []
+    for shard in manifest.shards:
         path = Path(shards_dir) / shard["name"]
-        with open(path, "rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        if sha256 != shard["sha256"]:
-            raise ShardError(
-                f"{path}: damaged: expected SHA-256 {shard['sha256']}, as its manifest says, found {sha256}"
-            )
+        problems += [
+            {"file": str(path), "offset": offset, "problem": problem} for offset, problem in _damage(path, shard)
+        ]
+        if on_shard is not None:
+            on_shard()
+    known = {shard["name"] for shard in manifest.shards}
+    strange = sorted(file for file in Path(shards_dir).glob(f"{split}-*.tfrecord") if file.name not in known)
+    problems += [{"file": str(file), "offset": None, "problem": "not in the manifest"} for file in strange]
+    return problems
+
+
+def _damage(path, shard):
+    """(offset, problem) pairs of one shard."""
+    if not path.is_file():
+        return [(None, "no such file")]
+    with open(path, "rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() == shard["sha256"]:
+            return []
+    from deepvideo_tf.data.records import read_records
+
+    found = []
+    records = sum(1 for _ in read_records(path, lambda *damage: found.append(damage)))
+    size = path.stat().st_size
+    if size < shard["bytes"]:
+        found.append((size, f"cut off: expected {shard['bytes']} bytes, found {size}"))
+    elif size > shard["bytes"]:
+        found.append((shard["bytes"], f"{size - shard['bytes']} bytes too many"))
+    # Whole records, but others than were written.
+    return found or [(0, f"expected {shard['records']} records of SHA-256 {shard['sha256']}, found {records} others")]
 
 
 def make_shard(task: ShardTask, *, on_video=None):
@@ -188,7 +229,7 @@ def make_shard(task: ShardTask, *, on_video=None):
 
     temporary = Path(f"{task.path}.tmp")
     try:
-        with DecoderProcess(task.timeout_s) as decoder, tf.io.TFRecordWriter(str(temporary)) as writer:
+        with DecoderProcess(task.limits) as decoder, tf.io.TFRecordWriter(str(temporary)) as writer:
             records, skipped = _write_videos(task, decoder, writer, on_video)
     except tf.errors.OpError as error:
         raise ShardError(f"{temporary}: cannot be written: {error.message}") from None
@@ -213,7 +254,9 @@ def _write_videos(task, decoder, writer, on_video):
     records, skipped = 0, []
     for video in task.videos:
         try:
-            clips = decoder.decode(os.path.join(task.video_root, video.video_id), task.spec)
+            clips = decoder.decode(
+                os.path.join(task.video_root, video.path), task.spec, start_s=video.start_s, end_s=video.end_s
+            )
         except BadVideoError as error:
             skipped.append({"video_id": video.video_id, "reason": error.reason})
             logger.warning("skipped %s: %s", video.video_id, error.reason)
@@ -235,7 +278,7 @@ def build_shards(
     num_shards=16,
     num_workers=None,
     max_bad_fraction=0.1,
-    decode_timeout_s=DEFAULT_TIMEOUT_S,
+    limits: DecodeLimits | None = None,
     on_video=None,
 ):
     """Builds the shards of one split, or takes up a build that was interrupted; a finished one is left as it is.
@@ -251,7 +294,7 @@ def build_shards(
         num_shards: number of files, at most one a video.
         num_workers: videos decoded at once; None for the number of processors.
         max_bad_fraction: the part of the videos that may be bad, at least 0 and below 1; above it the build fails.
-        decode_timeout_s: seconds that one video may take.
+        limits: what one video may cost; None for the defaults.
         on_video: called with no arguments after each video, for a progress bar.
 
     Returns:
@@ -270,9 +313,8 @@ def build_shards(
         if value is not None and (not isinstance(value, int) or value < 1):
             raise ConfigError(f"{name} must be a whole number, 1 or more. Received: {value!r}")
     spec = spec or ShardSpec()
-    DecoderProcess(decode_timeout_s)  # refuses a bad timeout before anything is written
     build_dir = _build_dir(shards_dir, split)
-    tasks = _plan(annotations, build_dir, spec, min(num_shards, len(annotations.videos)), decode_timeout_s)
+    tasks = _plan(annotations, build_dir, spec, min(num_shards, len(annotations.videos)), limits or DecodeLimits())
     task_fingerprints = [_fingerprint(task, annotations.classes, split) for task in tasks]
     fingerprint = hashlib.sha256("".join(task_fingerprints).encode()).hexdigest()
     if manifest_path(shards_dir, split).exists():
@@ -296,7 +338,7 @@ def _build_dir(shards_dir, split):
     return Path(shards_dir) / f".{split}-build"
 
 
-def _plan(annotations, build_dir, spec, num_shards, timeout_s):
+def _plan(annotations, build_dir, spec, num_shards, limits):
     """Deals the videos out to the shards in an order that mixes the classes and is the same everywhere."""
     order = sorted(annotations.videos, key=lambda video: hashlib.sha256(video.video_id.encode()).digest())
     return [
@@ -305,7 +347,7 @@ def _plan(annotations, build_dir, spec, num_shards, timeout_s):
             video_root=annotations.video_root,
             videos=tuple(order[number::num_shards]),
             spec=spec,
-            timeout_s=timeout_s,
+            limits=limits,
         )
         for number in range(num_shards)
     ]
@@ -315,9 +357,11 @@ def _fingerprint(task, classes, split):
     """What the bytes of a shard depend on, as one number; a file's size stands for its content."""
     videos = []
     for video in task.videos:
-        path = os.path.join(task.video_root, video.video_id)
+        path = os.path.join(task.video_root, video.path)
         videos.append([video.video_id, list(video.labels), os.path.getsize(path) if os.path.isfile(path) else None])
-    data = [MANIFEST_VERSION, split, list(classes), to_json(task.spec), videos]
+    # The limits decide what is skipped; but not the time limit, which a slow machine may need to be another one.
+    limits = to_json(replace(task.limits, decode_timeout_s=1.0))
+    data = [MANIFEST_VERSION, split, list(classes), to_json(task.spec), limits, videos]
     return hashlib.sha256(json.dumps(data).encode()).hexdigest()
 
 
@@ -411,10 +455,12 @@ def _finish(annotations, shards_dir, split, spec, fingerprint, tasks, results):
         "listed": len(annotations.videos),
         "used": len(annotations.videos) - len(skipped),
         "skipped": sorted(skipped, key=lambda item: item["video_id"]),
+        "absent": len(annotations.absent),
         "classes": list(annotations.classes),
         "spec": to_json(spec),
         "shards": shards,
     }
+    data["checksum"] = _checksum(data)
     write_text_atomically(manifest_path(shards_dir, split), json.dumps(data, indent=1, ensure_ascii=False) + "\n")
     shutil.rmtree(_build_dir(shards_dir, split))
     return read_manifest(shards_dir, split)

@@ -11,7 +11,7 @@ import filelock
 import keras
 
 from deepvideo_tf.config import ModelCard, TrainConfig, to_json
-from deepvideo_tf.data.dataset import check_clip, make_dataset, naming_damage
+from deepvideo_tf.data.dataset import DEFAULT_MAX_BAD_FRACTION, check_clip, make_dataset, naming_damage
 from deepvideo_tf.data.shards import check_classes, manifest_path, read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
 from deepvideo_tf.exporting import export_saved_model, latest_version
@@ -29,7 +29,7 @@ from deepvideo_tf.training.metrics import HitAtK
 MOMENTUM = 0.9  # section 3.3
 
 
-def train(config: TrainConfig, shards_dir, workdir, *, verbose=0):
+def train(config: TrainConfig, shards_dir, workdir, *, max_bad_fraction=DEFAULT_MAX_BAD_FRACTION, verbose=0):
     """Trains a model on the `train` shards and ends by exporting it (section 3.3).
 
     Run again with the same arguments, it goes on after the last whole epoch; a finished run is left as it is. If the
@@ -40,6 +40,7 @@ def train(config: TrainConfig, shards_dir, workdir, *, verbose=0):
         shards_dir: the folder of shards.
         workdir: the run's folder; made if it is not there. Gets `config.json`, `history.csv`, `checkpoint.weights.h5`
             and `saved_model/<version>`.
+        max_bad_fraction: the part of the stored clips that may be damaged, and are skipped with a warning.
         verbose: 0 for silence, 1 for Keras's progress bar, 2 for a line an epoch.
 
     Returns:
@@ -70,7 +71,8 @@ def train(config: TrainConfig, shards_dir, workdir, *, verbose=0):
             _write_config(workdir, config, card, shards_dir)
             _trim_history(workdir, first_epoch)
             with naming_damage(shards_dir, "train"):
-                _fit(model, config, card, manifest, shards_dir, workdir, first_epoch, verbose)
+                datasets = _datasets(config, shards_dir, first_epoch, max_bad_fraction)
+                _fit(model, config, card, manifest, datasets, workdir, first_epoch, verbose)
         export_dir = Path(workdir) / "saved_model"
         is_exported = first_epoch >= config.num_epochs and latest_version(export_dir) is not None
         return latest_version(export_dir) if is_exported else export_saved_model(workdir, export_dir)
@@ -156,8 +158,13 @@ def _write_config(workdir, config, card, shards_dir):
     write_text_atomically(Path(workdir) / "config.json", json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 
-def _fit(model, config, card, manifest, shards_dir, workdir, first_epoch, verbose):
-    batches = {"clip": config.clip, "batch_size": config.global_batch_size}
+def _datasets(config, shards_dir, first_epoch, max_bad_fraction):
+    """The training set, and the validation set or None."""
+    batches = {
+        "clip": config.clip,
+        "batch_size": config.global_batch_size,
+        "max_bad_fraction": max_bad_fraction,
+    }
     validation = None
     if manifest_path(shards_dir, "validation").exists():
         validation = make_dataset(shards_dir, "validation", **batches)
@@ -168,8 +175,15 @@ def _fit(model, config, card, manifest, shards_dir, workdir, first_epoch, verbos
         seed=config.seed,
         first_epoch=first_epoch,
         colour_jitter=config.colour_jitter,
+        time_jitter=config.time_jitter,
+        mixup_alpha=config.mixup_alpha,
         **batches,
     )
+    return training, validation
+
+
+def _fit(model, config, card, manifest, datasets, workdir, first_epoch, verbose):
+    training, validation = datasets
     model.fit(
         training,
         validation_data=validation,

@@ -77,7 +77,7 @@ def test_list_takes_numbers_and_names_and_several_labels(root, tmp_path):
         ("../videos/run/a.mp4 0", "expected a path below the video root"),
         ("link/outside.mp4 0", "expected a path below the video root, .* a link that leads out of it"),
         ("run/a\0.mp4 0", "NUL"),
-        ("run/b.AVI 0", "stands on line 1 already"),
+        ("run/b.AVI 0", "list.txt:1 already"),
     ],
 )
 def test_bad_lines_are_named(root, tmp_path, line, message):
@@ -112,7 +112,7 @@ def test_numbers_that_are_names_too_are_refused(root, tmp_path):
         ("", "found none"),
         ("\n", "found none"),
         ("a\n\nb\n", "classes.txt:2: expected a class name, found an empty line"),
-        ("a\nb\na\n", "classes.txt:3: the class 'a' stands on line 1 already"),
+        ("a\nb\na\n", "classes.txt:3: the class 'a' stands at .*classes.txt:1 already"),
     ],
 )
 def test_bad_class_lists(tmp_path, text, message):

@@ -60,7 +60,7 @@ def ramp_shards(tmp_path_factory):
     frames[..., 2] = (np.arange(16, dtype=np.uint8) * 15)[:, None, None]
     write_video(root / "ramp.mp4", frames)
     videos = Annotations(str(root), ("a", "b", "c"), (LabelledVideo("ramp.mp4", (0, 2)),))
-    spec = dv.ShardSpec(clips_per_video=1, frame_size_px=64, jpeg_quality=100)
+    spec = dv.ShardSpec(clips_per_video=1, frame_size_px=64, frame_format="raw")
     dv.build_shards(videos, root / "shards", spec=spec, num_workers=1)
     return root / "shards"
 

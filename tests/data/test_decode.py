@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepvideo_tf.config import ShardSpec
+from deepvideo_tf.config import DecodeLimits, ShardSpec
 from deepvideo_tf.data import decode_process
 from deepvideo_tf.data.decode import decode_clips
 from deepvideo_tf.data.decode_process import DecoderProcess
@@ -189,12 +189,12 @@ class TestProcess:
             assert len(decoder.decode(odd_videos / WHOLE[0], self.SPEC)) == 2
 
     def test_is_killed_at_its_time_limit_and_started_again(self, odd_videos):
-        with DecoderProcess(timeout_s=0.01) as decoder:
+        with DecoderProcess(DecodeLimits(decode_timeout_s=0.01)) as decoder:
             start = time.monotonic()
             with pytest.raises(BadVideoError, match=r"longer than 0.01 s"):
                 decoder.decode(odd_videos / "Zulko+moviepy/smpte-2997.mp4", self.SPEC)
             assert time.monotonic() - start < 60
-            decoder.timeout_s = 60
+            decoder.limits = DecodeLimits()
             assert len(decoder.decode(odd_videos / WHOLE[0], self.SPEC)) == 2
 
     def test_says_how_it_died(self, odd_videos, monkeypatch):
@@ -213,4 +213,4 @@ class TestProcess:
     def test_refuses_a_bad_limit(self):
         for timeout_s in (0, -1, float("nan"), float("inf")):
             with pytest.raises(ConfigError, match="decode_timeout_s must be above 0"):
-                DecoderProcess(timeout_s)
+                DecodeLimits(decode_timeout_s=timeout_s)

@@ -9,9 +9,8 @@ import tensorflow as tf
 import deepvideo_tf as dv
 from deepvideo_tf.data.annotations import Annotations, LabelledVideo
 from deepvideo_tf.data.records import parse_record
-from deepvideo_tf.data.shards import check_hashes, read_manifest
+from deepvideo_tf.data.shards import _checksum, read_manifest
 from deepvideo_tf.errors import ConfigError, ShardError
-from tests.conftest import flip_a_bit
 
 SPEC = dv.ShardSpec(clips_per_video=2, frame_size_px=32)
 
@@ -176,7 +175,7 @@ def test_unwritable_places(videos, tmp_path):
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("split", "dev"), ("max_bad_fraction", 1.0), ("num_shards", 0), ("num_workers", 0), ("decode_timeout_s", -1)],
+    [("split", "dev"), ("max_bad_fraction", 1.0), ("num_shards", 0), ("num_workers", 0)],
 )
 def test_bad_arguments(videos, tmp_path, argument, value):
     with pytest.raises(ConfigError, match=f"{argument} must"):
@@ -202,27 +201,31 @@ class TestManifest:
         with pytest.raises(ShardError, match=f"{path.name}: expected .* bytes, as its manifest says"):
             read_manifest(copy, "train")
 
-    def test_a_flipped_bit_is_found_and_named(self, copy):
-        check_hashes(copy, "train")
-        path = sorted(copy.glob("*.tfrecord"))[1]
-        flip_a_bit(path)
-        with pytest.raises(ShardError, match=f"{path.name}: damaged: expected SHA-256"):
-            check_hashes(copy, "train")
-
     def test_a_shard_gone(self, copy):
         next(copy.glob("*.tfrecord")).unlink()
         with pytest.raises(ShardError, match="no such file"):
             read_manifest(copy, "train")
 
-    @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"version": 99}', '{"version": 1}', "\0"])
+    @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"version": 99}', '{"version": 2}', "\0"])
     def test_damaged(self, copy, text):
         (copy / "train-manifest.json").write_text(text)
         with pytest.raises(ShardError, match="train-manifest.json: "):
             read_manifest(copy, "train")
 
+    def test_a_change_of_the_manifest_itself_is_found(self, copy):
+        path = copy / "train-manifest.json"
+        text = path.read_text()
+        for old, new in (("moves_left", "moves_lift"), ('"used": ', '"used": 1')):
+            changed = text.replace(old, new, 1)
+            assert changed != text
+            path.write_text(changed)
+            with pytest.raises(ShardError, match="train-manifest.json: damaged: it does not match its own checksum"):
+                read_manifest(copy, "train")
+
     def test_of_a_bad_spec(self, copy):
         data = json.loads((copy / "train-manifest.json").read_text())
         data["spec"]["frame_size_px"] = -3
+        data["checksum"] = _checksum({name: value for name, value in data.items() if name != "checksum"})
         (copy / "train-manifest.json").write_text(json.dumps(data))
         with pytest.raises(ShardError, match="frame_size_px must be"):
             read_manifest(copy, "train")
