@@ -13,9 +13,11 @@ PROGRAMS = {
     "evaluate": "deepvideo_tf.pipelines.evaluate",
     "export-saved-model": "deepvideo_tf.export.saved_model",
     "export-tflite": "deepvideo_tf.export.tflite",
+    "inspect-shards": "deepvideo_tf.pipelines.inspect_shards",
     "make-synthetic": "deepvideo_tf.pipelines.make_synthetic",
     "predict": "deepvideo_tf.pipelines.predict",
     "train": "deepvideo_tf.pipelines.train",
+    "verify-shards": "deepvideo_tf.pipelines.verify_shards",
 }
 
 LITE = ["ai-edge-litert>=2.3,<3"]

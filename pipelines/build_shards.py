@@ -8,30 +8,55 @@ From a list with a line "relative/path label[,label]" for each video, labels as 
 
   deepvideo-build-shards --format=list --annotations=LIST --classes=CLASSES --video_root=VIDEOS --shards_dir=SHARDS
 
+From a table with the columns path, labels (parted by ;) and, if need be, split, start_s and end_s:
+
+  deepvideo-build-shards --format=csv --annotations=TABLE.csv --video_root=VIDEOS --shards_dir=SHARDS
+
+From the official lists of UCF-101, one of three folds:
+
+  deepvideo-build-shards --format=ucf101 --annotations=LISTS --fold=1 --video_root=UCF-101 --shards_dir=SHARDS
+
+From a list of Sports-1M and files named after their YouTube ids; a training list gives train and validation:
+
+  deepvideo-build-shards --format=sports1m --annotations=LIST --classes=LABELS --video_root=VIDEOS --shards_dir=SHARDS
+
 CLASSES is a file with one class name a line; line 1 is label 0.
 
 An interrupted build goes on where it stopped when the same command is run again.
 """
 
+import json
 import os
 
 from absl import flags
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from deepvideo_tf import cli
-from deepvideo_tf.config import MODEL_CLIPS, ShardSpec
+from deepvideo_tf.config import FRAME_FORMATS, MODEL_CLIPS, DecodeLimits, ShardSpec
 from deepvideo_tf.data import annotations
 from deepvideo_tf.errors import ConfigError
+from deepvideo_tf.files import write_text_atomically
 
-_FORMAT = flags.DEFINE_enum("format", "folder", ["folder", "list"], "How the videos are labelled.")
+# Which flags each format needs, and which it takes besides.
+FORMATS = {
+    "folder": ((), ("holdout_fraction",)),
+    "list": (("annotations", "classes"), ()),
+    "csv": (("annotations",), ("classes",)),
+    "ucf101": (("annotations",), ("fold",)),
+    "sports1m": (("annotations", "classes"), ()),
+}
+_LIMITS = DecodeLimits()
+
+_FORMAT = flags.DEFINE_enum("format", "folder", list(FORMATS), "How the videos are labelled.")
 _VIDEO_ROOT = flags.DEFINE_string("video_root", None, "Required. The folder that holds the videos.", required=True)
-_ANNOTATIONS = flags.DEFINE_string("annotations", None, "The list of videos, with --format=list.")
-_CLASSES = flags.DEFINE_string("classes", None, "A file with one class name a line, with --format=list.")
+_ANNOTATIONS = flags.DEFINE_string("annotations", None, "The list of videos; with --format=ucf101 the folder of lists.")
+_CLASSES = flags.DEFINE_string("classes", None, "A file with one class name a line.")
+_FOLD = flags.DEFINE_integer("fold", None, "With --format=ucf101: 1, 2 or 3; 1 by default.")
 _SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. The folder to write the shards to.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "train", ["train", "validation", "test"], "What the shards are for.")
 _HOLDOUT_FRACTION = flags.DEFINE_float(
     "holdout_fraction",
-    0.0,
+    None,
     "With --format=folder: the part of each class that becomes the split 'test'; the rest becomes 'train'.",
     lower_bound=0.0,
     upper_bound=0.9,
@@ -42,6 +67,9 @@ _CLIPS_PER_VIDEO = flags.DEFINE_integer(
 _CLIP_FRAMES = flags.DEFINE_integer("clip_frames", 16, "Frames stored of a clip, 16 to 1,000.")
 _FRAME_RATE_FPS = flags.DEFINE_float("frame_rate_fps", 25.0, "Frames a second of the stored clips, above 0.")
 _FRAME_SIZE_PX = flags.DEFINE_integer("frame_size_px", 200, "Height and width of the stored frames, 16 to 2,000.")
+_FRAME_FORMAT = flags.DEFINE_enum(
+    "frame_format", "jpeg", FRAME_FORMATS, "How frames are stored: raw ones take some twelve times the space."
+)
 _JPEG_QUALITY = flags.DEFINE_integer("jpeg_quality", 90, "Quality of the stored frames, 1 to 100.")
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", 16, "Number of files a split, at most one a video.", lower_bound=1)
 _NUM_WORKERS = flags.DEFINE_integer(
@@ -50,7 +78,15 @@ _NUM_WORKERS = flags.DEFINE_integer(
 _MAX_BAD_FRACTION = flags.DEFINE_float(
     "max_bad_fraction", 0.1, "The part of the videos that may be bad, 0 or more and below 1; above it the build fails."
 )
-_DECODE_TIMEOUT_S = flags.DEFINE_float("decode_timeout_s", 60.0, "Seconds that decoding one video may take.")
+_DECODE_TIMEOUT_S = flags.DEFINE_float(
+    "decode_timeout_s", _LIMITS.decode_timeout_s, "Seconds that decoding one video may take."
+)
+_MAX_FRAME_PIXELS = flags.DEFINE_integer("max_frame_pixels", _LIMITS.max_frame_pixels, "Height times width of a frame.")
+_MAX_VIDEO_FRAMES = flags.DEFINE_integer("max_video_frames", _LIMITS.max_video_frames, "Frames of one video.")
+_MAX_VIDEO_BYTES = flags.DEFINE_integer("max_video_bytes", _LIMITS.max_video_bytes, "Size of one file.")
+_USE_TRUNCATED = flags.DEFINE_bool(
+    "use_truncated", _LIMITS.use_truncated, "Whether a video that ends too early is used up to there, and not skipped."
+)
 
 
 def main():
@@ -59,7 +95,15 @@ def main():
         clip_frames=_CLIP_FRAMES.value,
         frame_rate_fps=_FRAME_RATE_FPS.value,
         frame_size_px=_FRAME_SIZE_PX.value,
+        frame_format=_FRAME_FORMAT.value,
         jpeg_quality=_JPEG_QUALITY.value,
+    )
+    limits = DecodeLimits(
+        decode_timeout_s=_DECODE_TIMEOUT_S.value,
+        max_frame_pixels=_MAX_FRAME_PIXELS.value,
+        max_video_frames=_MAX_VIDEO_FRAMES.value,
+        max_video_bytes=_MAX_VIDEO_BYTES.value,
+        use_truncated=_USE_TRUNCATED.value,
     )
     splits = _read_splits()
     ignored = next(iter(splits.values())).ignored
@@ -67,7 +111,7 @@ def main():
         print(f"ignored {path}: not a video by its name")
     cli.import_tensorflow()
     for split, videos in splits.items():
-        manifest = _build(split, videos, spec)
+        manifest = _build(split, videos, spec, limits)
         shorter = f", {len(manifest.skipped)} skipped" if manifest.skipped else ""
         print(
             f"{split}: {manifest.used} of {manifest.listed} videos{shorter}, {manifest.records} clips, "
@@ -75,6 +119,8 @@ def main():
         )
         for item in manifest.skipped:
             print(f"  skipped {item['video_id']}: {item['reason']}")
+        if _FORMAT.value == "sports1m":
+            _report_coverage(split, videos)
     if ignored:
         print(f"{len(ignored)} files ignored, listed above")
     print(f"Shards: {_SHARDS_DIR.value}")
@@ -89,14 +135,23 @@ def _crop_flag(frame_size_px):
 
 def _read_splits():
     """Annotations by split."""
-    for holder, needed in ((_ANNOTATIONS, "list"), (_CLASSES, "list")):
-        if (holder.value is not None) != (_FORMAT.value == needed):
-            must = "needs" if _FORMAT.value == needed else "does not take"
-            raise ConfigError(f"--format={_FORMAT.value} {must} --{holder.name}")
-    if _FORMAT.value == "list":
-        if _HOLDOUT_FRACTION.value:
-            raise ConfigError("--format=list does not take --holdout_fraction: give a list for each split")
-        return {_SPLIT.value: annotations.read_list(_ANNOTATIONS.value, _VIDEO_ROOT.value, _CLASSES.value)}
+    needed, taken = FORMATS[_FORMAT.value]
+    for holder in (_ANNOTATIONS, _CLASSES, _FOLD, _HOLDOUT_FRACTION):
+        if holder.name in needed and holder.value is None:
+            raise ConfigError(f"--format={_FORMAT.value} needs --{holder.name}")
+        if holder.name not in needed + taken and holder.value is not None:
+            raise ConfigError(f"--format={_FORMAT.value} does not take --{holder.name}")
+    readers = {
+        "folder": _read_folder,
+        "list": _read_list,
+        "csv": _read_csv,
+        "ucf101": lambda: annotations.read_ucf101(_ANNOTATIONS.value, _VIDEO_ROOT.value, _FOLD.value or 1),
+        "sports1m": _read_sports1m,
+    }
+    return readers[_FORMAT.value]()
+
+
+def _read_folder():
     videos = annotations.read_folder(_VIDEO_ROOT.value)
     if not _HOLDOUT_FRACTION.value:
         return {_SPLIT.value: videos}
@@ -106,7 +161,34 @@ def _read_splits():
     return {"train": train, "test": test}
 
 
-def _build(split, videos, spec):
+def _read_list():
+    return {_SPLIT.value: annotations.read_list(_ANNOTATIONS.value, _VIDEO_ROOT.value, _CLASSES.value)}
+
+
+def _read_csv():
+    splits = annotations.read_csv(_ANNOTATIONS.value, _VIDEO_ROOT.value, _CLASSES.value)
+    return {_SPLIT.value if split is None else split: videos for split, videos in splits.items()}
+
+
+def _read_sports1m():
+    videos = annotations.read_sports1m(_ANNOTATIONS.value, _VIDEO_ROOT.value, _CLASSES.value)
+    if _SPLIT.value != "train":
+        return {_SPLIT.value: videos}
+    parts = zip(("train", "validation"), annotations.cut_validation(videos), strict=True)
+    return {split: part for split, part in parts if part.videos}
+
+
+def _report_coverage(split, videos):
+    """How much of a data set of addresses is there, in a few words and in a file."""
+    report = annotations.coverage(videos)
+    part = report["present"] / report["listed"]
+    print(f"  {report['present']} of {report['listed']} listed videos are there ({part:.1%})")
+    path = os.path.join(_SHARDS_DIR.value, f"{split}-coverage.json")
+    write_text_atomically(path, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    print(f"  Coverage: {path}")
+
+
+def _build(split, videos, spec, limits):
     from deepvideo_tf.data.shards import build_shards
 
     total = len(videos.videos)
@@ -123,7 +205,7 @@ def _build(split, videos, spec):
             num_shards=_NUM_SHARDS.value,
             num_workers=_NUM_WORKERS.value,
             max_bad_fraction=_MAX_BAD_FRACTION.value,
-            decode_timeout_s=_DECODE_TIMEOUT_S.value,
+            limits=limits,
             on_video=on_video,
         )
 

@@ -1,5 +1,6 @@
 """What all tests share: the real videos, a small set of synthetic shards, and a run trained on them."""
 
+import json
 import os
 import subprocess
 import sysconfig
@@ -27,6 +28,15 @@ def flip_a_bit(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+
+
+def rewrite_manifest(path, source=None, **changes):
+    """Writes a manifest with other content and a checksum that fits it, as another program might."""
+    from deepvideo_tf.data.shards import _checksum
+
+    data = json.loads((source or path).read_text()) | changes
+    del data["checksum"]
+    path.write_text(json.dumps(data | {"checksum": _checksum(data)}))
 
 
 @pytest.fixture(scope="session")

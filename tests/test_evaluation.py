@@ -10,7 +10,7 @@ from deepvideo_tf.data.dataset import make_evaluation_dataset
 from deepvideo_tf.data.shards import check_classes
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError
 from deepvideo_tf.training.checkpoints import load_run
-from tests.conftest import flip_a_bit
+from tests.conftest import flip_a_bit, rewrite_manifest
 
 
 def test_the_papers_protocol_step_by_step(small_run, small_shards):
@@ -52,8 +52,7 @@ def test_fewer_classes_than_five_have_no_hit_at_5(small_run, small_shards):
 def test_other_classes_are_refused(small_run, small_shards, tmp_path):
     shutil.copytree(small_shards, tmp_path / "shards")
     path = tmp_path / "shards/test-manifest.json"
-    manifest = json.loads(path.read_text())
-    path.write_text(json.dumps(manifest | {"classes": manifest["classes"][::-1]}))
+    rewrite_manifest(path, classes=json.loads(path.read_text())["classes"][::-1])
     with pytest.raises(ShardError, match="the same classes in another order"):
         dv.evaluate(small_run, tmp_path / "shards")
     with pytest.raises(ShardError, match=r"other classes \(2, not 1; only one side has b\)"):
@@ -64,9 +63,7 @@ def test_other_classes_are_refused(small_run, small_shards, tmp_path):
 def test_clips_of_another_kind_are_refused(small_run, small_shards, tmp_path, name, value):
     shutil.copytree(small_shards, tmp_path / "shards")
     path = tmp_path / "shards/test-manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["spec"][name] = value
-    path.write_text(json.dumps(manifest))
+    rewrite_manifest(path, spec=json.loads(path.read_text())["spec"] | {name: value})
     with pytest.raises(ModelFileError, match=f"was trained on clips of {name}=.*, those in .* have {value}"):
         dv.evaluate(small_run, tmp_path / "shards")
 
@@ -76,5 +73,5 @@ def test_a_damaged_shard_is_named(small_run, small_shards, tmp_path):
     shutil.copytree(small_shards, shards_dir)
     path = sorted(shards_dir.glob("test-*.tfrecord"))[1]
     flip_a_bit(path)
-    with pytest.raises(ShardError, match=f"{path.name}: damaged: expected SHA-256"):
+    with pytest.raises(ShardError, match=f"{path.name}: damaged at byte "):
         dv.evaluate(small_run, shards_dir)

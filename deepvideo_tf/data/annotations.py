@@ -521,7 +521,7 @@ def hold_out(annotations, fraction):
     groups_of_class = {}
     for video in annotations.videos:
         groups = groups_of_class.setdefault(video.labels[0], {})
-        groups.setdefault(_group(video.video_id), []).append(video)
+        groups.setdefault(group_of(video.video_id), []).append(video)
     test = set()
     for label, groups in groups_of_class.items():
         if len(groups) < 2:
@@ -536,6 +536,7 @@ def hold_out(annotations, fraction):
     return tuple(Annotations(annotations.video_root, annotations.classes, part, annotations.ignored) for part in parts)
 
 
-def _group(video_id):
+def group_of(video_id):
+    """The source video that it was cut from, by UCF-101's naming; the video itself where it is named otherwise."""
     match = GROUP_PATTERN.match(video_id.rpartition("/")[2])
     return video_id.rpartition("/")[0] + "/" + match.group(1) if match else video_id

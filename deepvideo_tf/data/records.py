@@ -115,6 +115,28 @@ def _masked_crc(data):
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
+def record_to_dict(record):
+    """Parses one record outside of a graph.
+
+    Args:
+        record: bytes.
+
+    Returns:
+        Dict of `video_id` (str), `labels` (list of int), `clip_index` (int), `start_s` and `frame_rate_fps` (float),
+        and `frames` (list of bytes).
+    """
+    example = tf.train.SequenceExample.FromString(record)
+    context = example.context.feature
+    return {
+        VIDEO_ID: context[VIDEO_ID].bytes_list.value[0].decode(),
+        LABELS: list(context[LABELS].int64_list.value),
+        CLIP_INDEX: context[CLIP_INDEX].int64_list.value[0],
+        START_S: context[START_S].float_list.value[0],
+        FRAME_RATE_FPS: context[FRAME_RATE_FPS].float_list.value[0],
+        FRAMES: [frame.bytes_list.value[0] for frame in example.feature_lists.feature_list[FRAMES].feature],
+    }
+
+
 def parse_record(record):
     """Parses one record, in a tf.data graph; the frames stay encoded.
 

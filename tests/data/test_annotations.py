@@ -1,9 +1,24 @@
+import gzip
 import os
 
 import pytest
 
-from deepvideo_tf.data.annotations import LabelledVideo, hold_out, read_classes, read_folder, read_list
+from deepvideo_tf.data.annotations import (
+    Annotations,
+    LabelledVideo,
+    coverage,
+    cut_validation,
+    group_of,
+    hold_out,
+    read_classes,
+    read_csv,
+    read_folder,
+    read_list,
+    read_sports1m,
+    read_ucf101,
+)
 from deepvideo_tf.errors import AnnotationError, ConfigError
+from tests.conftest import real_data
 
 
 @pytest.fixture
@@ -169,3 +184,195 @@ def test_the_real_lists(ucf101_6):
     assert train.classes[0] == "Archery"
     for video in train.videos + test.videos:
         assert train.classes[video.labels[0]] == video.video_id.split("/")[0]
+
+
+@pytest.mark.parametrize("line", ["https://example.org/a.mp4 0", "file:///etc/passwd 0"])
+def test_addresses_are_no_paths(root, tmp_path, line):
+    classes = write(tmp_path / "classes.txt", "run\nswim\n")
+    with pytest.raises(AnnotationError, match=r"list.txt:1: expected a path below the video root, found an address"):
+        read_list(write(tmp_path / "list.txt", line + "\n"), root, classes)
+
+
+def test_a_line_of_10_mb_is_refused(root, tmp_path):
+    classes = write(tmp_path / "classes.txt", "run\nswim\n")
+    path = write(tmp_path / "list.txt", "run/a.mp4 0\n" + "x" * 10_000_000 + " 0\n")
+    with pytest.raises(AnnotationError, match=r"list.txt:2: the line is longer than 100000 bytes"):
+        read_list(path, root, classes)
+
+
+class TestCsv:
+    def read(self, root, tmp_path, text, classes=None):
+        return read_csv(write(tmp_path / "videos.csv", text), root, classes)
+
+    def test_a_full_table(self, root, tmp_path):
+        text = (
+            "path,labels,split,start_s,end_s,note\n"
+            'run/a.mp4,run,train,,,"first, best"\n'
+            "run/b.AVI,swim;run,test,2,7.5,\n"
+            "run/b.AVI,swim,test,7.5,,\n"
+        )
+        splits = self.read(root, tmp_path, text)
+        assert set(splits) == {"train", "test"}
+        assert splits["train"].classes == splits["test"].classes == ("run", "swim")
+        assert splits["train"].videos == (LabelledVideo("run/a.mp4", (0,)),)
+        assert splits["test"].videos == (
+            LabelledVideo("run/b.AVI", (0, 1), 2.0, 7.5),
+            LabelledVideo("run/b.AVI", (1,), 7.5),
+        )
+        assert [video.video_id for video in splits["test"].videos] == ["run/b.AVI#2-7.5", "run/b.AVI#7.5-"]
+
+    def test_without_a_split(self, root, tmp_path):
+        classes = write(tmp_path / "classes.txt", "swim\nrun\n")
+        splits = self.read(root, tmp_path, "labels,path\r\nrun,run/a.mp4\r\n0,run/b.AVI\r\n", classes)
+        assert [video.labels for video in splits[None].videos] == [(1,), (0,)]
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("path\nrun/a.mp4\n", "videos.csv:1: expected the columns path and labels"),
+            ("path,labels,path\n", "videos.csv:1: expected the columns path and labels once each"),
+            ("path,labels\n", "expected a line for each video, found none"),
+            ("path,labels\nrun/a.mp4\n", "videos.csv:2: expected 2 columns, found 1"),
+            ("path,labels\nrun/a.mp4,\n", "videos.csv:2: expected a label, found none"),
+            ("path,labels\n/etc/passwd,run\n", "videos.csv:2: expected a path below the video root"),
+            ("path,labels\n../a.mp4,run\n", "videos.csv:2: expected a path below the video root"),
+            (
+                "path,labels\nrun/a.mp4,run\nrun/a.mp4,swim\n",
+                "videos.csv:3: run/a.mp4 stands at .*videos.csv:2 already",
+            ),
+            ("path,labels,split\nrun/a.mp4,run,dev\n", "videos.csv:2: expected a split of train, validation, test"),
+            ("path,labels,start_s\nrun/a.mp4,run,soon\n", "videos.csv:2: expected start_s in seconds, found 'soon'"),
+            ("path,labels,end_s\nrun/a.mp4,run,nan\n", "videos.csv:2: expected end_s in seconds, found 'nan'"),
+            ("path,labels,start_s,end_s\nrun/a.mp4,run,3,2\n", "videos.csv:2: expected an end_s after start_s"),
+            ('path,labels\nrun/a.mp4,"run\n', "videos.csv:2: not a table of comma separated values"),
+        ],
+    )
+    def test_bad_tables(self, root, tmp_path, text, message):
+        with pytest.raises(AnnotationError, match=message):
+            self.read(root, tmp_path, text)
+
+
+class TestUcf101:
+    @pytest.mark.parametrize(("fold", "sizes"), [(1, (9537, 3783)), (2, (9586, 3734)), (3, (9624, 3696))])
+    def test_the_official_lists(self, tmp_path, fold, sizes):
+        splits = read_ucf101(real_data("ucf101-lists"), tmp_path, fold)
+        assert tuple(len(splits[split].videos) for split in ("train", "test")) == sizes
+        train, test = splits["train"], splits["test"]
+        assert len(train.classes) == 101
+        groups = [{group_of(video.video_id) for video in part.videos} for part in (train, test)]
+        assert not groups[0] & groups[1]
+        for part in (train, test):
+            assert all(video.path.startswith(part.classes[video.labels[0]] + "/") for video in part.videos)
+            assert {video.labels[0] for video in part.videos} == set(range(101))
+
+    def test_the_traps(self, tmp_path):
+        """The order is classInd's, not that of sorted names; files may be spelt unlike their folder."""
+        classes = read_ucf101(real_data("ucf101-lists"), tmp_path)["train"].classes
+        assert list(classes) != sorted(classes)
+        assert classes.index("Hammering") == classes.index("HammerThrow") - 1
+        videos = read_ucf101(real_data("ucf101-lists"), tmp_path)["test"].videos
+        handstands = [video for video in videos if "/v_HandStandPushups_" in video.path]
+        assert handstands
+        assert {classes[video.labels[0]] for video in handstands} == {"HandstandPushups"}
+
+    def lists(self, tmp_path, train="A/v_A_g01_c01.avi 1\r\nB/v_B_g01_c01.avi 2\r\n", index="1 A\r\n2 B\r\n"):
+        write(tmp_path / "classInd.txt", index)
+        write(tmp_path / "trainlist01.txt", train)
+        write(tmp_path / "testlist01.txt", "B/v_B_g02_c01.avi\r\n")
+        return tmp_path
+
+    def test_small_lists_with_crlf(self, tmp_path):
+        splits = read_ucf101(self.lists(tmp_path), tmp_path)
+        assert [video.labels for video in splits["train"].videos] == [(0,), (1,)]
+        assert splits["test"].videos == (LabelledVideo("B/v_B_g02_c01.avi", (1,)),)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"index": "1 A\n3 B\n"}, "classInd.txt:2: expected '2 <class>', found '3 B'"),
+            ({"train": "A/v_A_g01_c01.avi 2\n"}, "trainlist01.txt:1: expected '<class>/<file>' and the class's number"),
+            ({"train": "C/v_C_g01_c01.avi 1\n"}, "trainlist01.txt:1: expected"),
+            ({"train": "A/v_A_g01_c01.avi\n"}, "trainlist01.txt:1: expected"),
+            ({"train": "A/../../x.avi 1\n"}, "trainlist01.txt:1: expected a path below the video root"),
+        ],
+    )
+    def test_other_lists_are_refused(self, tmp_path, changes, message):
+        with pytest.raises(AnnotationError, match=message):
+            read_ucf101(self.lists(tmp_path, **changes), tmp_path)
+
+    def test_other_folds_are_refused(self, tmp_path):
+        with pytest.raises(ConfigError, match="fold must be one of 1, 2, 3. Received: 4"):
+            read_ucf101(tmp_path, tmp_path, 4)
+
+
+class TestSports1m:
+    IDS = ("UDqivjS-lpI", "-abcdefghij", "aaaaaaaaaaa", "bbbbbbbbbbb")
+
+    @pytest.fixture
+    def lists(self, tmp_path):
+        """A list of four videos, of which three are there under the names that downloaders give."""
+        root = tmp_path / "videos"
+        (root / "deeper").mkdir(parents=True)
+        for name in ("UDqivjS-lpI.mp4", "deeper/A title--abcdefghij.webm", "Another [aaaaaaaaaaa].mkv", "notes.txt"):
+            (root / name).touch()
+        labels = write(tmp_path / "labels.txt", "".join(f"sport {number}\n" for number in range(487)))
+        lines = [f"https://www.youtube.com/watch?v={name} {number},168" for number, name in enumerate(self.IDS)]
+        return write(tmp_path / "list.txt", "\n".join(lines) + "\n"), root, labels
+
+    def test_videos_are_found_by_their_ids_and_others_counted(self, lists):
+        annotations = read_sports1m(*lists)
+        assert [video.path for video in annotations.videos] == [
+            "UDqivjS-lpI.mp4",
+            "deeper/A title--abcdefghij.webm",
+            "Another [aaaaaaaaaaa].mkv",
+        ]
+        assert [video.labels for video in annotations.videos] == [(0, 168), (1, 168), (2, 168)]
+        report = coverage(annotations)
+        assert (report["listed"], report["present"], report["absent"]) == (4, 3, ["bbbbbbbbbbb"])
+        assert report["classes"]["sport 168"] == {"listed": 4, "present": 3}
+        assert report["classes"]["sport 3"] == {"listed": 1, "present": 0}
+
+    def test_gzipped_lists(self, lists, tmp_path):
+        path = tmp_path / "list.txt.gz"
+        path.write_bytes(gzip.compress(lists[0].read_bytes()))
+        assert read_sports1m(path, *lists[1:]).videos == read_sports1m(*lists).videos
+        path.write_bytes(path.read_bytes()[:-10])
+        with pytest.raises(AnnotationError, match=r"list.txt.gz: cannot be unpacked"):
+            read_sports1m(path, *lists[1:])
+
+    def test_the_official_class_names(self, lists):
+        annotations = read_sports1m(lists[0], lists[1], real_data("sports-1m") / "labels.txt")
+        assert len(annotations.classes) == 487
+        assert annotations.classes[0] == "boomerang"
+
+    def test_links_out_of_the_root_are_not_followed(self, lists, tmp_path):
+        (tmp_path / "outside.mp4").touch()
+        (lists[1] / "bbbbbbbbbbb.mp4").symlink_to(tmp_path / "outside.mp4")
+        assert coverage(read_sports1m(*lists))["absent"] == ["bbbbbbbbbbb"]
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("https://vimeo.com/1 3", "list.txt:1: expected 'https://www.youtube.com"),
+            ("https://www.youtube.com/watch?v=short 3", "list.txt:1: expected 'https://www.youtube.com"),
+            ("https://www.youtube.com/watch?v=UDqivjS-lpI", "list.txt:1: expected 'https://www.youtube.com"),
+            ("https://www.youtube.com/watch?v=UDqivjS-lpI 487", "expected a label from 0 to 486"),
+            ("https://www.youtube.com/watch?v=UDqivjS-lpI 1,", "expected a label from 0 to 486"),
+            ("https://www.youtube.com/watch?v=ccccccccccc 1", "none of its 1 videos has a file below"),
+        ],
+    )
+    def test_bad_lines(self, lists, line, message):
+        with pytest.raises(AnnotationError, match=message):
+            read_sports1m(write(lists[0], line + "\n"), *lists[1:])
+
+    def test_the_validation_part_is_an_eighth_and_never_changes(self):
+        ids = [f"{number:011d}" for number in range(8000)]
+        there = tuple(LabelledVideo(f"{name}.mp4", (0,)) for name in ids[::2])
+        absent = tuple(LabelledVideo(name, (0,)) for name in ids[1::2])
+        train, validation = cut_validation(Annotations("root", ("a",), there, absent=absent))
+        assert 900 < len(validation.videos) + len(validation.absent) < 1100
+        assert len(train.videos) + len(validation.videos) == 4000
+        # The same ids, whether the files are there or not, and wherever they lie.
+        moved = Annotations("root", ("a",), tuple(LabelledVideo(f"x/T [{name}].mkv", (0,)) for name in ids))
+        of_moved = {video.path[5:16] for video in cut_validation(moved)[1].videos}
+        assert of_moved == {video.path[:11] for video in (*validation.videos, *validation.absent)}

@@ -153,3 +153,101 @@ def test_all_of_a_video_is_in_one_split(small_shards):
         ids.append({video_id for _, _, names in dataset.as_numpy_iterator() for video_id in names})
         assert len(ids[-1]) == read_manifest(small_shards, split).used
     assert not ids[0] & ids[1]
+
+
+class TestState:
+    """The state of a training set is (epoch, step)."""
+
+    def test_it_goes_on_where_it_was(self, small_shards):
+        dataset = dv.make_dataset(small_shards, "train", CLIP, batch_size=8, training=True, mixup_alpha=0.2)
+        passes = [list(dataset.as_numpy_iterator()) for _ in range(2)]
+        later = dv.make_dataset(
+            small_shards, "train", CLIP, batch_size=8, training=True, mixup_alpha=0.2, first_epoch=1, first_step=3
+        )
+        rest, following = [list(later.as_numpy_iterator()) for _ in range(2)]
+        assert len(rest) == 2
+        assert len(following) == 5
+        for came, expected in zip(rest, passes[1][3:], strict=True):
+            np.testing.assert_array_equal(came[0], expected[0])
+            np.testing.assert_array_equal(came[1], expected[1])
+
+
+class TestWorkers:
+    def video_sets(self, shards, workers, epoch=0):
+        clip = dv.ClipSpec(crop_size_px=36, flip=False)
+        parts = []
+        for number in range(workers):
+            dataset = dv.make_dataset(
+                shards, "train", clip, training=True, worker=(number, workers), first_epoch=epoch, batch_size=4
+            )
+            parts.append([clip.tobytes() for batch, _ in dataset.as_numpy_iterator() for clip in batch])
+            assert int(dataset.cardinality()) == -(-36 // workers // 4)
+        return parts
+
+    def test_they_share_the_clips_equally(self, small_shards):
+        parts = self.video_sets(small_shards, 3)
+        assert [len(part) for part in parts] == [12, 12, 12]
+        assert not set(parts[0]) & set(parts[1])
+        assert not set(parts[0]) & set(parts[2])
+        assert not set(parts[1]) & set(parts[2])
+
+    def test_uneven_shares_are_evened_out(self, small_shards):
+        """Three shards for two workers: the one with a single shard sees it again, so that nobody waits for nobody."""
+        assert [len(part) for part in self.video_sets(small_shards, 2)] == [18, 18]
+
+    @pytest.mark.parametrize("worker", [(0, 4), (2, 2), (-1, 2)])
+    def test_bad_shares(self, small_shards, worker):
+        with pytest.raises(ConfigError, match="worker must be"):
+            dv.make_dataset(small_shards, "train", CLIP, training=True, worker=worker)
+
+
+def test_time_jitter_changes_the_distance_of_frames_and_keeps_their_order(ramp_shards):
+    clip = dv.ClipSpec(num_frames=4, frame_stride=3, crop_size_px=64, flip=False)
+    dataset = dv.make_dataset(ramp_shards, "train", clip, training=True, time_jitter=0.5)
+    spans = set()
+    for _ in range(40):
+        ((clips, _),) = dataset.as_numpy_iterator()
+        numbers = [round(frame[..., 2].mean() / 15) for frame in clips[0]]
+        assert numbers == sorted(numbers)
+        assert 0 <= numbers[0] < numbers[-1] <= 15
+        spans.add(numbers[-1] - numbers[0])
+    assert min(spans) < 9 < max(spans)
+    assert all(4 <= span <= 14 for span in spans)
+
+
+def test_mixup_mixes_clips_and_targets_alike(small_shards):
+    clip = dv.ClipSpec(crop_size_px=36, flip=False)
+    arguments = {"training": True, "batch_size": 6}
+    ((plain, targets), *_) = dv.make_dataset(small_shards, "train", clip, **arguments).as_numpy_iterator()
+    mixed_set = dv.make_dataset(small_shards, "train", clip, mixup_alpha=1.0, **arguments)
+    ((mixed, mixed_targets), *_) = mixed_set.as_numpy_iterator()
+    np.testing.assert_allclose(mixed_targets.sum(axis=1), 1, atol=1e-6)
+    parts = []
+    for number in range(6):
+        one, other = plain[number].astype(float), plain[::-1][number].astype(float)
+        part = ((mixed[number] - other) * (one - other)).sum() / ((one - other) ** 2).sum()
+        np.testing.assert_allclose(mixed[number], part * one + (1 - part) * other, atol=1.1)
+        expected = part * targets[number] + (1 - part) * targets[::-1][number]
+        np.testing.assert_allclose(mixed_targets[number], expected, atol=0.01)
+        parts.append(part)
+    assert 0 <= min(parts) < 0.4 < 0.6 < max(parts) <= 1
+
+
+def test_raw_and_jpeg_records_show_the_same(synthetic_videos, tmp_path):
+    clips = {}
+    for frame_format in ("raw", "jpeg"):
+        spec = dv.ShardSpec(clips_per_video=1, frame_size_px=64, frame_format=frame_format, jpeg_quality=100)
+        dv.build_shards(dv.read_folder(synthetic_videos), tmp_path / frame_format, spec=spec, num_shards=2)
+        clips[frame_format], _ = epoch(dv.make_dataset(tmp_path / frame_format, "train", dv.ClipSpec(crop_size_px=50)))
+    grey = {frame_format: pixels.mean(axis=-1) for frame_format, pixels in clips.items()}
+    assert np.abs(grey["raw"] - grey["jpeg"]).mean() < 4  # a JPEG file halves the colours' resolution
+    assert np.abs(clips["raw"].mean(axis=(1, 2, 3)) - clips["jpeg"].mean(axis=(1, 2, 3))).max() < 2
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("time_jitter", 1), ("mixup_alpha", -1), ("colour_jitter", 1), ("first_step", -1), ("max_bad_fraction", 1)],
+)
+def test_options_outside_their_range(small_shards, argument, value):
+    with pytest.raises(ConfigError, match=f"{argument} must be"):
+        dv.make_dataset(small_shards, "train", CLIP, training=True, **{argument: value})

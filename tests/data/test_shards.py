@@ -9,8 +9,9 @@ import tensorflow as tf
 import deepvideo_tf as dv
 from deepvideo_tf.data.annotations import Annotations, LabelledVideo
 from deepvideo_tf.data.records import parse_record
-from deepvideo_tf.data.shards import _checksum, read_manifest
+from deepvideo_tf.data.shards import read_manifest
 from deepvideo_tf.errors import ConfigError, ShardError
+from tests.conftest import rewrite_manifest
 
 SPEC = dv.ShardSpec(clips_per_video=2, frame_size_px=32)
 
@@ -223,10 +224,8 @@ class TestManifest:
                 read_manifest(copy, "train")
 
     def test_of_a_bad_spec(self, copy):
-        data = json.loads((copy / "train-manifest.json").read_text())
-        data["spec"]["frame_size_px"] = -3
-        data["checksum"] = _checksum({name: value for name, value in data.items() if name != "checksum"})
-        (copy / "train-manifest.json").write_text(json.dumps(data))
+        path = copy / "train-manifest.json"
+        rewrite_manifest(path, spec=json.loads(path.read_text())["spec"] | {"frame_size_px": -3})
         with pytest.raises(ShardError, match="frame_size_px must be"):
             read_manifest(copy, "train")
 

@@ -17,9 +17,11 @@ PROGRAMS = (
     "evaluate",
     "export-saved-model",
     "export-tflite",
+    "inspect-shards",
     "make-synthetic",
     "predict",
     "train",
+    "verify-shards",
 )
 
 

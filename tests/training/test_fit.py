@@ -15,7 +15,7 @@ from deepvideo_tf.data.shards import read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
 from deepvideo_tf.training import fit
 from deepvideo_tf.training.checkpoints import checkpoint_path, load_run, read_description
-from tests.conftest import flip_a_bit
+from tests.conftest import flip_a_bit, rewrite_manifest
 
 
 def test_a_run_holds_what_others_need(small_run, small_config, small_shards):
@@ -86,17 +86,16 @@ def test_an_interrupted_run_goes_on_after_its_last_epoch(small_run, small_config
 def test_validation_is_judged_if_there_is_any(small_config, small_shards, tmp_path):
     shards_dir = tmp_path / "shards"
     shutil.copytree(small_shards, shards_dir)
-    manifest = json.loads((shards_dir / "test-manifest.json").read_text())
-    path = shards_dir / "validation-manifest.json"
-    path.write_text(json.dumps(manifest | {"split": "validation", "classes": manifest["classes"][::-1]}))
+    source, path = shards_dir / "test-manifest.json", shards_dir / "validation-manifest.json"
+    manifest = json.loads(source.read_text())
+    rewrite_manifest(path, source, split="validation", classes=manifest["classes"][::-1])
     with pytest.raises(ShardError, match=r"\(validation\), which has the same classes in another order"):
         dv.train(small_config, shards_dir, tmp_path / "run")
-    other = manifest["spec"] | {"frame_rate_fps": 3}
-    path.write_text(json.dumps(manifest | {"split": "validation", "spec": other}))
+    rewrite_manifest(path, source, split="validation", spec=manifest["spec"] | {"frame_rate_fps": 3})
     with pytest.raises(ShardError, match="expected validation shards with the train shards' settings"):
         dv.train(small_config, shards_dir, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    path.write_text(json.dumps(manifest | {"split": "validation"}))
+    rewrite_manifest(path, source, split="validation")
     dv.train(replace(small_config, num_epochs=1), shards_dir, tmp_path / "run")
     with open(tmp_path / "run/history.csv") as file:
         assert {"val_loss", "val_hit_at_1"} <= set(next(csv.DictReader(file)))
@@ -132,17 +131,15 @@ class TestRefusals:
     def test_other_classes(self, small_run, small_config, small_shards, tmp_path):
         shards_dir = tmp_path / "shards"
         shutil.copytree(small_shards, shards_dir)
-        manifest = json.loads((shards_dir / "train-manifest.json").read_text())
-        manifest["classes"] = manifest["classes"][::-1]
-        (shards_dir / "train-manifest.json").write_text(json.dumps(manifest))
+        path = shards_dir / "train-manifest.json"
+        rewrite_manifest(path, classes=json.loads(path.read_text())["classes"][::-1])
         with pytest.raises(ModelFileError, match="another model, other classes or other shards"):
             dv.train(small_config, shards_dir, small_run)
 
     def test_other_videos_under_the_same_classes(self, small_run, small_config, small_shards, tmp_path):
         shards_dir = tmp_path / "shards"
         shutil.copytree(small_shards, shards_dir)
-        manifest = json.loads((shards_dir / "train-manifest.json").read_text())
-        (shards_dir / "train-manifest.json").write_text(json.dumps(manifest | {"fingerprint": "other"}))
+        rewrite_manifest(shards_dir / "train-manifest.json", fingerprint="other")
         with pytest.raises(ModelFileError, match="another model, other classes or other shards"):
             dv.train(small_config, shards_dir, small_run)
 
