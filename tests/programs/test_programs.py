@@ -1,6 +1,7 @@
 """The programs as a user runs them: real videos in, an exported classifier out; and every mistake one can make."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import sys
 import pytest
 
 from deepvideo_tf.config import FUSIONS, MODEL_NAMES
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, flip_a_bit
 
 PROGRAMS = (
     "build-shards",
@@ -145,6 +146,50 @@ def test_describe_shows_all_models_side_by_side(run_program):
     assert float(multiply_adds["fovea"][-1]) > float(multiply_adds["multires"][-1]) > 1
 
 
+def test_a_table_of_parts_of_videos(run_program, synthetic_videos, tmp_path):
+    table = "path,labels,split,start_s,end_s\n"
+    table += "moves_up/0000.mp4,up,train,,0.8\nmoves_up/0000.mp4,up,test,0.8,\nmoves_left/0001.mp4,left,train,,\n"
+    (tmp_path / "videos.csv").write_text(table)
+    arguments = ("--format=csv", "--annotations=videos.csv", f"--video_root={synthetic_videos}", "--shards_dir=shards")
+    output = succeeded(run_program("build-shards", *arguments, "--frame_size_px=32", cwd=tmp_path))
+    assert "train: 2 of 2 videos" in output
+    assert "test: 1 of 1 videos" in output
+    output = run_program("inspect-shards", "--shards_dir=shards", cwd=tmp_path).stdout
+    assert "same video: train moves_up/0000.mp4#0-0.8 and test moves_up/0000.mp4#0.8-" in output
+    assert "length: 0.8 to 1.6 s" in output
+    assert (tmp_path / "shards/train-clips.png").stat().st_size > 1000
+
+
+def test_sports1m_tells_what_is_there(run_program, synthetic_videos, tmp_path):
+    (tmp_path / "videos").mkdir()
+    names = [f"{number:011d}" for number in range(12)]
+    for name in names[:6]:
+        shutil.copy(synthetic_videos / "moves_up/0000.mp4", tmp_path / f"videos/{name}.mp4")
+    lines = [f"https://www.youtube.com/watch?v={name} {number % 2}" for number, name in enumerate(names)]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    (tmp_path / "labels.txt").write_text("boomerang\nboxing\n")
+    arguments = ("--format=sports1m", "--annotations=list.txt", "--classes=labels.txt", "--video_root=videos")
+    result = run_program("build-shards", *arguments, "--shards_dir=shards", "--frame_size_px=32", cwd=tmp_path)
+    output = succeeded(result)
+    reports = [json.loads(path.read_text()) for path in sorted((tmp_path / "shards").glob("*-coverage.json"))]
+    assert sum(report["present"] for report in reports) == 6
+    assert f"{reports[0]['present']} of {reports[0]['listed']} listed videos are there" in output
+    assert not set(reports[0]["absent"]) & set(names[:6])
+
+
+def test_verify_names_what_is_damaged(run_program, small_shards, tmp_path):
+    shutil.copytree(small_shards, tmp_path / "shards")
+    result = run_program("verify-shards", "--shards_dir=shards", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "train: 3 shards with 36 clips are as their manifest says" in result.stdout
+    path = tmp_path / "shards/test-00001-of-00003.tfrecord"
+    flip_a_bit(path)
+    result = run_program("verify-shards", "--shards_dir=shards", cwd=tmp_path)
+    assert result.returncode == 1
+    assert re.search(rf"shards/{path.name} at byte \d+: the record does not match its checksum", result.stdout)
+    assert result.stderr.splitlines()[-1] == "deepvideo-verify-shards: error: shards: 1 problems, listed above"
+
+
 def test_help_and_bad_flags_of_every_program(run_program):
     for name in PROGRAMS:
         result = run_program(name, "--help")
@@ -178,6 +223,24 @@ def test_every_installed_program_is_tested():
             "--shards_dir=out",
             ["list.txt:2", "expected a label from 0 to 1", "'2'"],
         ),
+        ("build-shards --format=csv --video_root=videos --shards_dir=out", ["--format=csv needs --annotations"]),
+        (
+            "build-shards --format=csv --annotations=list.txt --video_root=videos --shards_dir=out",
+            ["list.txt:1", "columns path and labels"],
+        ),
+        (
+            "build-shards --format=ucf101 --annotations=. --video_root=videos --shards_dir=out",
+            ["classInd.txt", "cannot be read"],
+        ),
+        ("build-shards --fold=1 --video_root=videos --shards_dir=out", ["--format=folder does not take --fold"]),
+        (
+            "build-shards --format=sports1m --annotations=list.txt --video_root=videos --shards_dir=out",
+            ["--format=sports1m needs --classes"],
+        ),
+        ("build-shards --video_root=videos --shards_dir=out --max_frame_pixels=0", ["max_frame_pixels must be", "0"]),
+        ("build-shards --video_root=videos --shards_dir=out --decode_timeout_s=0", ["decode_timeout_s must be", "0.0"]),
+        ("verify-shards --shards_dir=nowhere", ["nowhere", "expected a folder of shards"]),
+        ("inspect-shards --shards_dir=nowhere", ["nowhere", "expected a folder of shards"]),
         ("build-shards --video_root= --shards_dir=out", ["--video_root must not be empty"]),
         ("train --shards_dir=nowhere --workdir=out", ["nowhere", "expected a folder of shards"]),
         ("train --shards_dir=nowhere --workdir=out --model=resnet", ["--model=resnet"]),
