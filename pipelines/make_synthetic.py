@@ -1,28 +1,42 @@
-"""Renders a small set of synthetic H.264 videos whose class can only be told from their motion.
+"""Renders a small set of synthetic H.264 videos that can be told by one thing alone, by default their motion.
 
 deepvideo-make-synthetic --video_root=VIDEOS
+deepvideo-make-synthetic --video_root=VIDEOS --kind=appearance --off_centre
 """
 
 from absl import flags
 
 from deepvideo_tf import cli
+from deepvideo_tf.data.synthetic import KINDS, make_synthetic
 
 _VIDEO_ROOT = flags.DEFINE_string(
     "video_root", None, "Required. The folder to make, <class>/<number>.mp4.", required=True
 )
-_VIDEOS_PER_CLASS = flags.DEFINE_integer("videos_per_class", 32, "Videos of each of the four classes.", lower_bound=2)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the textures and speeds.", lower_bound=0)
+_KIND = flags.DEFINE_enum("kind", "direction", list(KINDS), "What tells the classes apart.")
+_VIDEOS_PER_CLASS = flags.DEFINE_integer("videos_per_class", 32, "Videos of each class.", lower_bound=2)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the textures, speeds and places.", lower_bound=0)
+_OFF_CENTRE = flags.DEFINE_bool(
+    "off_centre", False, "Whether that is seen only along an edge of the frame, where no fovea looks."
+)
+_CAMERA_MOTION = flags.DEFINE_bool(
+    "camera_motion", False, "Whether the whole picture drifts besides, in any direction."
+)
 
 
 def main():
-    from deepvideo_tf.data.synthetic import DIRECTIONS, make_synthetic
-
-    total = len(DIRECTIONS) * _VIDEOS_PER_CLASS.value
+    classes = KINDS[_KIND.value]
+    total = len(classes) * _VIDEOS_PER_CLASS.value
     with cli.progress(total, "video", "rendering") as on_video:
         root = make_synthetic(
-            _VIDEO_ROOT.value, videos_per_class=_VIDEOS_PER_CLASS.value, seed=_SEED.value, on_video=on_video
+            _VIDEO_ROOT.value,
+            kind=_KIND.value,
+            videos_per_class=_VIDEOS_PER_CLASS.value,
+            seed=_SEED.value,
+            off_centre=_OFF_CENTRE.value,
+            camera_motion=_CAMERA_MOTION.value,
+            on_video=on_video,
         )
-    print(f"Synthetic videos: {total} of {len(DIRECTIONS)} classes ({', '.join(DIRECTIONS)}) in {root}")
+    print(f"Synthetic videos: {total} of {len(classes)} classes ({', '.join(classes)}) in {root}")
     cli.print_next("deepvideo-build-shards", f"--video_root={root}", "--holdout_fraction=0.25", "--shards_dir=SHARDS")
 
 

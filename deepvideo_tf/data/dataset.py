@@ -19,7 +19,7 @@ from deepvideo_tf.errors import ConfigError, ShardError
 logger = logging.getLogger(__name__)
 
 INTERLEAVED_SHARDS = 16
-SHUFFLED_RECORDS = 512
+SHUFFLED_RECORDS, SHUFFLED_BYTES = 512, 64 << 20  # at most, shuffled at once
 BLOCK_BYTES = 4 << 20
 DEFAULT_MAX_BAD_FRACTION = 0.01
 
@@ -216,6 +216,8 @@ class _Reader:
     def __init__(self, manifest, shards_dir, max_bad_fraction, *, stand_in):
         self.paths = [os.path.join(shards_dir, shard["name"]) for shard in manifest.shards]
         self.records = manifest.records
+        mean_bytes = sum(shard["bytes"] for shard in manifest.shards) / manifest.records
+        self.shuffled_records = max(16, min(SHUFFLED_RECORDS, int(SHUFFLED_BYTES / mean_bytes)))
         self._records_of = dict(zip(self.paths, (shard["records"] for shard in manifest.shards), strict=True))
         self._max_bad = max_bad_fraction * manifest.records
         self._stand_in = stand_in
@@ -265,7 +267,7 @@ def _shuffled_records(reader, seeds, number, workers):
         encoded = encoded.repeat().take(reader.records // workers)
     # Blocks are shuffled one by one: Dataset.shuffle takes TensorFlow's global seed into account, which would make the
     # order depend on more than (seed, epoch), and fails where that seed is 0.
-    blocks = encoded.batch(SHUFFLED_RECORDS).enumerate()
+    blocks = encoded.batch(reader.shuffled_records).enumerate()
     shuffled = blocks.map(
         lambda position, block: tf.random.experimental.stateless_shuffle(
             block, tf.random.fold_in(tf.random.fold_in(seeds, 1), position)
@@ -321,7 +323,7 @@ def _decode(frames, numbers, view, clip, spec):
         window = tf.stack([view[0], view[1], size_px, size_px])
         pixels = tf.stack([tf.image.decode_and_crop_jpeg(frame, window, channels=3) for frame in chosen])
     pixels = tf.ensure_shape(pixels, [clip.num_frames, size_px, size_px, 3])
-    return tf.where(view[2] == 1, tf.reverse(pixels, axis=[2]), pixels)
+    return tf.cond(view[2] == 1, lambda: tf.reverse(pixels, axis=[2]), lambda: pixels)
 
 
 def _target(parsed, manifest):

@@ -5,10 +5,12 @@ It knows of no engine. Everything stays in a hidden folder until the build has s
 final names and the manifest is written last, so that a folder without a manifest is an unfinished build.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
+import queue
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -212,11 +214,12 @@ def _damage(path, shard):
     return found or [(0, f"expected {shard['records']} records of SHA-256 {shard['sha256']}, found {records} others")]
 
 
-def make_shard(task: ShardTask, *, on_video=None):
+def make_shard(task: ShardTask, *, decoder=None, on_video=None):
     """Makes one whole shard: decodes its videos, writes them under a temporary name, and renames the file.
 
     Args:
         task: what to make.
+        decoder: an open `DecoderProcess` with the task's limits; None for one of its own.
         on_video: called with no arguments after each video, for a progress bar.
 
     Returns:
@@ -227,9 +230,12 @@ def make_shard(task: ShardTask, *, on_video=None):
     """
     import tensorflow as tf
 
+    if decoder is None:
+        with DecoderProcess(task.limits) as own:
+            return make_shard(task, decoder=own, on_video=on_video)
     temporary = Path(f"{task.path}.tmp")
     try:
-        with DecoderProcess(task.limits) as decoder, tf.io.TFRecordWriter(str(temporary)) as writer:
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
             records, skipped = _write_videos(task, decoder, writer, on_video)
     except tf.errors.OpError as error:
         raise ShardError(f"{temporary}: cannot be written: {error.message}") from None
@@ -389,7 +395,11 @@ def _make_shards(tasks, fingerprints, num_workers, max_bad_fraction, on_video):
     def result_of(task, fingerprint):
         result = _earlier_result(task, fingerprint)
         if result is None:
-            result = make_shard(task, on_video=after_video)
+            decoder = decoders.get()
+            try:
+                result = make_shard(task, decoder=decoder, on_video=after_video)
+            finally:
+                decoders.put(decoder)
             note = json.dumps({"fingerprint": fingerprint, "result": result})
             write_text_atomically(_note_path(task), note)
             return result
@@ -398,7 +408,10 @@ def _make_shards(tasks, fingerprints, num_workers, max_bad_fraction, on_video):
         return result
 
     # A thread a worker: it waits for its decoder process, and TensorFlow writes outside of Python's lock.
-    with ThreadPoolExecutor(num_workers) as pool:
+    decoders: queue.SimpleQueue = queue.SimpleQueue()
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(num_workers) as pool:
+        for _ in range(num_workers):
+            decoders.put(stack.enter_context(DecoderProcess(tasks[0].limits)))
         futures = [pool.submit(result_of, *pair) for pair in zip(tasks, fingerprints, strict=True)]
         try:
             skipped = []
