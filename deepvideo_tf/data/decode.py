@@ -7,6 +7,7 @@ then the frames that are wanted, from the last key frame before each clip where 
 """
 
 import bisect
+import contextlib
 import heapq
 import os
 from collections import deque
@@ -61,7 +62,37 @@ class VideoIndex:
         return self.times_s[-1] - self.times_s[0] + self.frame_s
 
 
-def decode_clips(path, spec: ShardSpec, *, limits: DecodeLimits | None = None, start_s=0.0, end_s=None, encode=True):
+def read_index(path, limits: DecodeLimits | None = None):
+    """Reads when the frames of a video are shown, undecoded.
+
+    Args:
+        path: the video file.
+        limits: what the video may cost; None for the defaults.
+
+    Returns:
+        A `VideoIndex`.
+
+    Raises:
+        BadVideoError: the file is not a video, ends before its container says, or passes a limit.
+    """
+    import av  # here, so that programs that decode in another process do not load FFmpeg
+
+    limits = limits or DecodeLimits()
+    _check_file(path, limits)
+    with _reasons(av, path, limits):
+        return _read_index(av, path, limits)
+
+
+def decode_clips(
+    path,
+    spec: ShardSpec,
+    *,
+    limits: DecodeLimits | None = None,
+    start_s=0.0,
+    end_s=None,
+    encode=True,
+    index: VideoIndex | None = None,
+):
     """Decodes the clips of one video: frames by timestamp, turned upright, centre square, resized (section 3.3).
 
     A clip that outlasts the video (one shorter than a clip) holds the last frame, as a player does.
@@ -73,6 +104,7 @@ def decode_clips(path, spec: ShardSpec, *, limits: DecodeLimits | None = None, s
         start_s: where in the video the clips begin, seconds from its first frame.
         end_s: where they end; None for the end of the video.
         encode: True for frames as bytes in the spec's format, False for arrays.
+        index: what `read_index` gave for the file; None to read it.
 
     Returns:
         List of `DecodedClip`, ascending in time, at least one.
@@ -80,9 +112,19 @@ def decode_clips(path, spec: ShardSpec, *, limits: DecodeLimits | None = None, s
     Raises:
         BadVideoError: the file is not a video, is damaged, ends before its container says, or passes a limit.
     """
-    import av  # here, so that programs that decode in another process do not load FFmpeg
+    import av
 
     limits = limits or DecodeLimits()
+    index = index or read_index(path, limits)
+    with _reasons(av, path, limits):
+        starts_s, wanted_s = _wanted_times(path, spec, index, start_s, end_s)
+        frames = _frames_at(av, path, sorted({time for clip in wanted_s for time in clip}), index, spec, limits, encode)
+    return [
+        DecodedClip(start, [frames[time] for time in times]) for start, times in zip(starts_s, wanted_s, strict=True)
+    ]
+
+
+def _check_file(path, limits):
     if not os.path.isfile(path):
         raise BadVideoError(path, "not a file" if os.path.exists(path) else "no such file")
     size = os.path.getsize(path)
@@ -90,17 +132,24 @@ def decode_clips(path, spec: ShardSpec, *, limits: DecodeLimits | None = None, s
         raise BadVideoError(path, "the file is empty")
     if size > limits.max_video_bytes:
         raise BadVideoError(path, f"{size} bytes pass the limit of {limits.max_video_bytes}")
+
+
+@contextlib.contextmanager
+def _reasons(av, path, limits):
+    """Turns the errors that a file causes in FFmpeg and PyAV into BadVideoErrors of one line."""
     try:
-        index = _read_index(av, path, limits)
-        starts_s, wanted_s = _wanted_times(path, spec, index, start_s, end_s)
-        frames = _frames_at(av, path, sorted({time for clip in wanted_s for time in clip}), index, spec, limits, encode)
+        yield
+    except MemoryError:  # Python's, and FFmpeg's
+        raise BadVideoError(path, "decoding takes more memory than it may") from None
+    except av.error.ArgumentError as error:
+        # FFmpeg's answer to larger frames too, where the size is not known until a frame is decoded.
+        raise BadVideoError(
+            path, f"cannot be decoded: {error.strerror}, or frames pass the limit of {limits.max_frame_pixels} pixels"
+        ) from None
     except av.FFmpegError as error:
         raise BadVideoError(path, f"cannot be decoded: {error.strerror}") from None
     except (UnicodeError, ValueError, OverflowError) as error:
         raise BadVideoError(path, f"cannot be decoded: {type(error).__name__}: {error}".splitlines()[0][:200]) from None
-    return [
-        DecodedClip(start, [frames[time] for time in times]) for start, times in zip(starts_s, wanted_s, strict=True)
-    ]
 
 
 def _wanted_times(path, spec, index, start_s, end_s):
@@ -116,13 +165,26 @@ def _wanted_times(path, spec, index, start_s, end_s):
 
 def _open(av, path, limits):
     """The container and its first video stream."""
+    from av.stream import Disposition
+
     # A title that is not UTF-8 must not cost us the video. FFmpeg keeps to max_pixels whatever a stream declares later.
     max_pixels = {"max_pixels": str(limits.max_frame_pixels)}
-    container = av.open(path, metadata_errors="replace", options=max_pixels)
-    if not container.streams.video:
+    # A playlist under a video's name must not make us fetch anything, nor a colon in a name stand for a protocol.
+    container = av.open(
+        f"file:{os.fspath(path)}",
+        metadata_errors="replace",
+        options=max_pixels,
+        container_options={"protocol_whitelist": "file"},
+    )
+    # A sound file's cover is a stream too.
+    streams = [video for video in container.streams.video if not video.disposition & Disposition.attached_pic]
+    if not streams:
         container.close()
         raise BadVideoError(path, "no video stream")
-    stream = container.streams.video[0]
+    stream = streams[0]
+    if stream.codec_context is None:
+        container.close()
+        raise BadVideoError(path, "no decoder for its video stream")
     stream.thread_count = 1  # the parallel unit is the video
     stream.codec_context.options = max_pixels
     if stream.width * stream.height > limits.max_frame_pixels:
@@ -137,32 +199,40 @@ def _read_index(av, path, limits):
     """When the frames are shown; refuses a file that ends before its container says."""
     container, stream = _open(av, path, limits)
     with container:
-        stamps, key_stamps, packets, reached_s = [], [], 0, 0.0
+        if stream.frames > limits.max_video_frames:
+            raise BadVideoError(path, f"{stream.frames} frames declared, the limit is {limits.max_video_frames}")
+        stamps, key_stamps, durations, packets, reached_s = [], [], [], 0, 0.0
         start_s = (container.start_time or 0) / av.time_base
+        # As numbers, once: a fraction for each packet costs as much as reading it.
+        tick_s = {any_stream.index: float(any_stream.time_base or 0) for any_stream in container.streams}
         for packet in container.demux():
             if not packet.size:
                 continue
+            number = packet.stream_index
             stamp = packet.dts if packet.pts is None else packet.pts
             if stamp is not None:
-                reached_s = max(reached_s, float((stamp + (packet.duration or 0)) * packet.time_base) - start_s)
-            if packet.stream.index != stream.index:
+                reached_s = max(reached_s, (stamp + (packet.duration or 0)) * tick_s[number] - start_s)
+            if number != stream.index:
                 continue
             packets += 1
             if packets > limits.max_video_frames:
                 raise BadVideoError(path, f"more frames than the limit of {limits.max_video_frames}")
             if not packet.is_discard:  # an edit list may keep frames from being shown
                 stamps.append(stamp)
+                durations.append(packet.duration or 0)
                 if packet.is_keyframe:
                     key_stamps.append(stamp)
         if not stamps:
             raise BadVideoError(path, "no video frames")
         if not limits.use_truncated:
             _check_whole(path, packets, stream.frames, reached_s, (container.duration or 0) / av.time_base)
+            if container.format.name.startswith("matroska"):
+                _check_without_gaps(path, stamps, durations, stream.time_base)
         if None in stamps:
             times_s, key_times_s = [number / _rate_fps(stream) for number in range(len(stamps))], []
         else:
             times_s, key_times_s = (
-                sorted(float(stamp * stream.time_base) for stamp in some) for some in (stamps, key_stamps)
+                sorted(stamp * tick_s[stream.index] for stamp in some) for some in (stamps, key_stamps)
             )
         if not container.format.name.startswith(EXACT_CONTAINERS):
             key_times_s = []
@@ -180,6 +250,18 @@ def _check_whole(path, packets, declared_packets, reached_s, declared_s):
         raise BadVideoError(path, f"truncated: {packets} of the {declared_packets} frames it declares")
     if reached_s < declared_s - max(DURATION_SLACK_S, 0.1 * declared_s):
         raise BadVideoError(path, f"truncated: {reached_s:.2f} s of the {declared_s:.2f} s it declares")
+
+
+def _check_without_gaps(path, stamps, durations, time_base):
+    """Refuses a Matroska file that declares how long every frame lasts, and whose frames leave gaps.
+
+    FFmpeg goes on behind a damaged part of one as if nothing were missing, and the container counts no frames.
+    """
+    if None in stamps or 0 in durations:
+        return  # it does not say how long a frame lasts, so that gaps are its right
+    span_s, filled_s = (float(ticks * time_base) for ticks in (max(stamps) - min(stamps), sum(durations)))
+    if filled_s < span_s - max(DURATION_SLACK_S, 0.1 * span_s):
+        raise BadVideoError(path, f"truncated: {filled_s:.2f} s of frames in the {span_s:.2f} s from first to last")
 
 
 def _segments(wanted_s, index):
@@ -250,7 +332,8 @@ def _frames_in_order(container, stream, index):
     Some files (MPEG-4 with packed B-frames in AVI) carry time stamps that are right as a set and wrong one by one. The
     decoder's order is the order of display, so the stamps are sorted and handed out in that order.
     """
-    held_back = 0 if index.key_times_s else MAX_REORDERED_FRAMES
+    reorders = not index.key_times_s and stream.codec_context.codec.reorder
+    held_back = MAX_REORDERED_FRAMES if reorders else 0
     waiting, times_s, rate_fps = deque(), [], _rate_fps(stream)
     for number, frame in enumerate(container.decode(stream)):
         waiting.append(frame)

@@ -4,18 +4,20 @@ Parent and child speak over pipes: a request is a line of JSON; an answer is a l
 the frames. Nothing is pickled: what comes back from a process that has read an untrusted file is only taken as data.
 """
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deepvideo_tf.config import DecodeLimits, ShardSpec, from_json, to_json
-from deepvideo_tf.data.decode import DecodedClip, decode_clips
+from deepvideo_tf.data.decode import DecodedClip, decode_clips, read_index
 from deepvideo_tf.errors import BadVideoError
 
 # -P keeps a file in the current folder (av.py, say) from being imported in place of a package.
@@ -129,16 +131,49 @@ def _kill(process, timed_out):
     process.kill()
 
 
+def _index_bytes(limits):
+    """Memory for opening a file and for its index, in FFmpeg and here: the header of a small file may declare more."""
+    return 64 * 2**20 + 150 * limits.max_video_frames
+
+
+def _decoding_bytes(spec, limits):
+    """Memory for decoding: a file may make FFmpeg keep 16 frames to refer to, and we keep 16 to put them in order."""
+    kept_frames = 100 * limits.max_frame_pixels
+    clips = spec.clips_per_video * spec.clip_frames * 3 * spec.frame_size_px**2
+    return 256 * 2**20 + _index_bytes(limits) + kept_frames + 3 * clips
+
+
+@contextlib.contextmanager
+def _memory_growth(limit_bytes):
+    """Within, this process may take so much more memory; then allocations fail, which FFmpeg takes in good order."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:  # not Linux, and no limit
+        yield
+        return
+    import resource
+
+    data_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmData:"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = min(limit for limit in (1024 * data_kb + limit_bytes, soft, hard) if limit != resource.RLIM_INFINITY)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
 def _answer(request):
     """The header and the frames for one request."""
     spec = from_json(ShardSpec, request.pop("spec"), "request")
     limits = from_json(DecodeLimits, request.pop("limits"), "request")
     try:
-        clips = decode_clips(spec=spec, limits=limits, **request)
+        with _memory_growth(_index_bytes(limits)):
+            index = read_index(request["path"], limits)
+        with _memory_growth(_decoding_bytes(spec, limits)):
+            clips = decode_clips(spec=spec, limits=limits, index=index, **request)
     except BadVideoError as error:
         return {"bad": error.reason}, []
-    except MemoryError:
-        return {"bad": "decoding takes more memory than there is"}, []
     frames = [frame if request["encode"] else frame.tobytes() for clip in clips for frame in clip.frames]
     sizes = iter(len(frame) for frame in frames)
     header = [{"start_s": clip.start_s, "sizes": [next(sizes) for _ in clip.frames]} for clip in clips]

@@ -1,4 +1,5 @@
 import io
+import socket
 import sys
 import time
 from fractions import Fraction
@@ -159,6 +160,92 @@ def test_quarter_turns(odd_videos, angle):
     (clip,) = decode_clips(video, ShardSpec(), encode=False)
     turned = np.asarray(square.rotate(rotation).resize((200, 200)), dtype=int)  # Pillow turns counter-clockwise too
     assert np.abs(turned - clip.frames[0]).mean() < 5
+
+
+def ramp_video(path):
+    """4 s, 25 frames a second, each frame 2 brighter than the one before; a container that seeks."""
+    return write_video(path, grey_frames(range(0, 200, 2)))
+
+
+@pytest.mark.parametrize(
+    ("part", "starts_s", "first", "last"),
+    [
+        ({"start_s": 1.0}, [1.0, 3.36], 50, 198),
+        ({"end_s": 2.0}, [0.0, 1.36], 0, 98),
+        ({"start_s": 1.0, "end_s": 3.0}, [1.0, 2.36], 50, 148),
+        ({"start_s": 1.0, "end_s": 1.2}, [1.0], 50, 58),  # shorter than a clip: holds its last frame
+        ({"start_s": 3.0, "end_s": 99.0}, [3.0, 3.36], 150, 198),
+        ({"start_s": 0.0, "end_s": 0.01}, [0.0], 0, 0),
+    ],
+)
+def test_a_part_of_a_video(tmp_path, part, starts_s, first, last):
+    video, spec = ramp_video(tmp_path / "v.mp4"), ShardSpec(clips_per_video=2, frame_size_px=32)
+    clips = decode_clips(video, spec, encode=False, **part)
+    assert [round(clip.start_s, 6) for clip in clips] == starts_s
+    assert (shown(clips[0])[0], shown(clips[-1])[-1]) == (first, last)
+    with DecoderProcess() as decoder:
+        there = decoder.decode(video, spec, encode=False, **part)
+    assert [shown(clip) for clip in there] == [shown(clip) for clip in clips]
+
+
+@pytest.mark.parametrize("part", [{"start_s": 4.5}, {"start_s": 4.0}, {"start_s": 2.0, "end_s": 1.0}])
+def test_a_part_behind_the_end(tmp_path, part):
+    with pytest.raises(BadVideoError, match=r"it ends at (4.00|1.00) s: nothing is left from (4.5|4|2) s on"):
+        decode_clips(ramp_video(tmp_path / "v.mp4"), ShardSpec(), **part)
+
+
+def test_a_cover_is_no_video(tmp_path):
+    """A sound file's picture; FFmpeg tells of it as a video stream of one frame."""
+    with io.BytesIO() as file:
+        Image.new("RGB", (64, 64), "red").save(file, "JPEG")
+        picture = b"\0image/jpeg\0\x03\0" + file.getvalue()  # Latin-1, type, front cover, no description
+    frame = b"APIC" + len(picture).to_bytes(4, "big") + b"\0\0" + picture
+    tag = b"ID3\x03\0\0" + bytes(len(frame) >> shift & 127 for shift in (21, 14, 7, 0)) + frame
+    sound = (b"\xff\xfb\x90\x64" + bytes(413)) * 40  # frames of silence
+    (tmp_path / "song.mp3").write_bytes(tag + sound)
+    with av.open(str(tmp_path / "song.mp3")) as container:
+        assert len(container.streams.video) == 1
+    with pytest.raises(BadVideoError, match="no video stream"):
+        decode_clips(tmp_path / "song.mp3", ShardSpec())
+
+
+def test_gaps_between_frames_that_declare_their_duration(tmp_path):
+    """FFmpeg goes on behind a damaged part of a Matroska file as if nothing were missing."""
+    times = [number / 25 for number in (*range(40), *range(70, 110))]
+    video = write_video(tmp_path / "v.mkv", grey_frames([100] * 80), codec="mpeg4", times=times)
+    with pytest.raises(BadVideoError, match="truncated: 3.20 s of frames in the 4.36 s from first to last"):
+        decode_clips(video, ShardSpec())
+    assert decode_clips(video, ShardSpec(), limits=DecodeLimits(use_truncated=True))
+    other = write_video(tmp_path / "v.mp4", grey_frames([100] * 80), codec="mpeg4", times=times)
+    assert decode_clips(other, ShardSpec())  # tells of each frame how long it lasts
+
+
+def test_an_unknown_codec(tmp_path):
+    video = write_video(tmp_path / "v.mkv", grey_frames(range(0, 200, 4)), codec="mpeg4")
+    video.write_bytes(video.read_bytes().replace(b"V_MPEG4/ISO/ASP", b"V_MPEG4/ISO/XXX"))
+    with pytest.raises(BadVideoError, match="no decoder for its video stream"):
+        decode_clips(video, ShardSpec())
+
+
+def test_a_playlist_fetches_nothing(tmp_path):
+    """A text under a video's name could make FFmpeg call a host of its choosing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
+        playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{address}\n#EXT-X-ENDLIST\n"
+        for name in ("v.mp4", "v.m3u8"):
+            (tmp_path / name).write_text(playlist)
+            with pytest.raises(BadVideoError, match="cannot be decoded"):
+                decode_clips(tmp_path / name, ShardSpec())
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+@pytest.mark.parametrize("name", ["a:b.mp4", "-v.mp4", "img%03d.mp4", "ünïcode 映像.mp4"])
+def test_strange_names(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "v.mp4", grey_frames(range(0, 200, 4))).rename(tmp_path / name)
+    assert len(decode_clips(name, ShardSpec(clips_per_video=2))) == 2
 
 
 def test_missing_files():
