@@ -109,8 +109,16 @@ def main():
     ignored = next(iter(splits.values())).ignored
     for path in ignored:
         print(f"ignored {path}: not a video by its name")
+    from deepvideo_tf.data.shards import check_free
+
+    for split in splits:
+        check_free(_SHARDS_DIR.value, split)
     cli.import_tensorflow()
     for split, videos in splits.items():
+        if not videos.videos:
+            print(f"{split}: none of {len(videos.absent)} listed videos is there")
+            _report_coverage(split, videos)
+            continue
         manifest = _build(split, videos, spec, limits)
         shorter = f", {len(manifest.skipped)} skipped" if manifest.skipped else ""
         print(
@@ -175,14 +183,15 @@ def _read_sports1m():
     if _SPLIT.value != "train":
         return {_SPLIT.value: videos}
     parts = zip(("train", "validation"), annotations.cut_validation(videos), strict=True)
-    return {split: part for split, part in parts if part.videos}
+    return dict(parts)
 
 
 def _report_coverage(split, videos):
     """How much of a data set of addresses is there, in a few words and in a file."""
     report = annotations.coverage(videos)
-    part = report["present"] / report["listed"]
+    part = report["present"] / max(1, report["listed"])
     print(f"  {report['present']} of {report['listed']} listed videos are there ({part:.1%})")
+    os.makedirs(_SHARDS_DIR.value, exist_ok=True)
     path = os.path.join(_SHARDS_DIR.value, f"{split}-coverage.json")
     write_text_atomically(path, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     print(f"  Coverage: {path}")

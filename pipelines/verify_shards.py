@@ -26,7 +26,7 @@ def main():
         place = "" if problem["offset"] is None else f" at byte {problem['offset']}"
         print(f"{problem['file']}{place}: {problem['problem']}")
     if problems:
-        raise ShardError(f"{_SHARDS_DIR.value}: {len(problems)} problems, listed above")
+        raise ShardError(f"{_SHARDS_DIR.value}: {len(problems)} problem{'s' * (len(problems) > 1)}, listed above")
     for split, manifest in manifests.items():
         print(f"{split}: {len(manifest.shards)} shards with {manifest.records} clips are as their manifest says")
 

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import os
 import re
+import zlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,7 +69,7 @@ class LabelledVideo:
         """The path, and for a part of a video its seconds: `tennis/a.mp4#2-7.5`."""
         if self.start_s == 0 and self.end_s is None:
             return self.path
-        return f"{self.path}#{self.start_s:g}-{'' if self.end_s is None else f'{self.end_s:g}'}"
+        return f"{self.path}#{self.start_s:.10g}-{'' if self.end_s is None else f'{self.end_s:.10g}'}"
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,8 @@ def read_classes(path):
     places = {}
     for where, line in _read_lines(path):
         name = line.strip()
+        if not name.isprintable():
+            raise AnnotationError(f"{where}: expected a name of printable characters, found {name!r:.80}")
         if name in places:
             raise AnnotationError(f"{where}: the class {name!r} stands at {places[name]} already")
         if int(where.rpartition(":")[2]) != len(places) + 1:
@@ -237,6 +240,11 @@ def read_csv(annotations, video_root, classes=None):
     root = os.path.realpath(video_root)
     rows = list(_read_rows(annotations))
     if classes is None:
+        numbers = [where for where, row in rows if any(text.isdigit() for text in _labels_in(row))]
+        if numbers:
+            raise AnnotationError(
+                f"{numbers[0]}: expected names for labels, found a number; numbers need the class names"
+            )
         names = tuple(sorted({text for _, row in rows for text in _labels_in(row)}))
     else:
         names = read_classes(classes)
@@ -267,7 +275,7 @@ def _read_rows(path):
     def texts():
         for where, line in _read_lines(path):
             places.append(where)
-            yield line
+            yield line + "\n"
 
     rows = csv.reader(texts(), strict=True)
     try:
@@ -277,7 +285,9 @@ def _read_rows(path):
         for row in rows:
             if len(row) != len(header):
                 raise AnnotationError(f"{places[-1]}: expected {len(header)} columns, found {len(row)}")
-            yield places[-1], dict(zip(header, row, strict=True))
+            columns = dict(zip(header, row, strict=True))
+            _check_printable(columns, places[-1])
+            yield places[-1], columns
     except csv.Error as error:
         raise AnnotationError(f"{places[-1]}: not a table of comma separated values: {error}") from None
 
@@ -286,11 +296,17 @@ def _labels_in(row):
     return [text.strip() for text in row["labels"].split(";") if text.strip()]
 
 
+def _check_printable(row, where):
+    for name, text in row.items():
+        if name in ("path", "labels") and not text.isprintable():
+            raise AnnotationError(f"{where}: expected printable characters in {name}, found {text!r:.80}")
+
+
 def _seconds(row, name, where):
     text = (row.get(name) or "").strip()
     if not text:
         return None
-    if not re.fullmatch(r"[0-9]+(\.[0-9]*)?", text):
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]*)?|\.[0-9]+", text):
         raise AnnotationError(f"{where}: expected {name} in seconds, found {text!r:.80}")
     return float(text)
 
@@ -303,7 +319,7 @@ def read_ucf101(lists_dir, video_root, fold=1):
 
     Args:
         lists_dir: the folder of the lists.
-        video_root: the folder of class folders; or that of the files, without folders.
+        video_root: the folder of class folders.
         fold: 1, 2 or 3; the paper's results are the mean over all three (section 4.2).
 
     Returns:
@@ -463,36 +479,40 @@ def _read_lines(path):
                     yield where, text
     except UnicodeDecodeError as error:
         raise AnnotationError(f"{where}: expected UTF-8 text, found byte {error.object[error.start]:#x}") from None
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise AnnotationError(f"{path}: cannot be unpacked: {error}") from None
     except OSError as error:
         raise AnnotationError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:  # a NUL in the name of the list itself
+        raise AnnotationError(f"{str(path)!r}: cannot be read: {error}") from None
 
 
 def _checked_path(path, root, where):
     """The path in its simplest form, refused where it leads out of the root, by itself or by a link."""
-    if "\0" in path:
-        raise AnnotationError(f"{where}: the path holds a NUL character")
+    if not path.isprintable():  # NUL, line ends, what a terminal takes for commands
+        raise AnnotationError(f"{where}: expected a path of printable characters, found {path!r:.80}")
     if "://" in path:
         raise AnnotationError(f"{where}: expected a path below the video root, found an address, {path!r:.80}")
     simplest = os.path.normpath(path)
     resolved = os.path.realpath(os.path.join(root, simplest))
-    if os.path.isabs(path) or simplest.startswith("..") or os.path.commonpath([root, resolved]) != root:
-        by_link = "" if os.path.isabs(path) or simplest.startswith("..") else ", a link that leads out of it"
+    leads_out = os.path.isabs(path) or simplest.split(os.sep)[0] in ("..", ".")
+    if leads_out or os.path.commonpath([root, resolved]) != root:
+        by_link = "" if leads_out else ", a link that leads out of it"
         raise AnnotationError(f"{where}: expected a path below the video root, found {path!r:.80}{by_link}")
     return simplest.replace(os.sep, "/")
 
 
 def _label(text, label_of, where, classes):
     num_classes = len(label_of)
-    if text in label_of and (not text.isdigit() or label_of[text] == int(text)):
+    is_number = text.isascii() and text.isdigit() and len(text) < 10
+    if text in label_of and (not is_number or label_of[text] == int(text)):
         return label_of[text]
     if text in label_of:
         raise AnnotationError(
             f"{where}: {text!r} is both a label number and the name of class {label_of[text]} in {classes}; "
             "give that class a name that is no number"
         )
-    if text.isascii() and text.isdigit() and int(text) < num_classes:
+    if is_number and int(text) < num_classes:
         return int(text)
     raise AnnotationError(
         f"{where}: expected a label from 0 to {num_classes - 1} or a name of {classes}, found {text!r:.80}"

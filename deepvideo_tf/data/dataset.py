@@ -5,9 +5,12 @@ batch. Everything random is a function of (seed, epoch, position in the epoch).
 """
 
 import contextlib
+import itertools
 import logging
 import os
+from collections import deque
 
+import numpy as np
 import tensorflow as tf
 
 from deepvideo_tf.config import ClipSpec, check_int, check_number
@@ -47,8 +50,9 @@ def make_dataset(
     dataset made with these gives the batches that another one would go on with. Otherwise the order is that of the
     shards, and the clip is the middle one in time and space.
 
-    A damaged record is skipped with a warning that names its place. In training the last whole record of its shard
-    stands in for it, so that every epoch has the same number of steps.
+    A damaged record is skipped with a warning that names its place; a shard of another size is refused. In training the
+    first records of the epoch, seen once more, stand in for damaged ones, so that every epoch has the same number of
+    steps.
 
     Args:
         shards_dir: the folder of shards.
@@ -78,19 +82,24 @@ def make_dataset(
     check_number("colour_jitter", colour_jitter, least=0, below=1)
     check_number("time_jitter", time_jitter, least=0, below=1)
     check_number("mixup_alpha", mixup_alpha, least=0)
-    check_int("first_step", first_step, 0)
+    check_int("seed", seed, 0, 2**31 - 1)
+    check_int("first_epoch", first_epoch, 0)
     manifest = _checked_manifest(shards_dir, split, clip, batch_size, max_bad_fraction)
+    if not isinstance(worker, tuple) or len(worker) != 2:
+        raise ConfigError(f"worker must be (number, how many). Received: {worker!r}")
     number, workers = worker
-    check_int("worker", workers, 1, len(manifest.shards))
-    check_int("worker", number, 0, workers - 1)
+    check_int("worker must be (number, how many): how many", workers, 1, len(manifest.shards))
+    check_int("worker must be (number, how many): number", number, 0, workers - 1)
+    steps = -(-(manifest.records // workers) // batch_size)
+    check_int("first_step", first_step, 0, steps - 1)
     if not training:
         clips = _evaluation_clips(manifest, shards_dir, clip, 1, max_bad_fraction)
         return clips.map(lambda views, target, video_id: (views[0], target)).batch(batch_size).prefetch(2)
-    reader = _Reader(manifest, shards_dir, max_bad_fraction, stand_in=True)
+    reader = _Reader(manifest, shards_dir, max_bad_fraction)
 
     def one_epoch(epoch, skipped_steps):
         seeds = tf.random.fold_in(tf.constant([seed, 0], tf.int64), epoch)
-        encoded = _shuffled_records(reader, seeds, number, workers).enumerate().skip(skipped_steps * batch_size)
+        encoded = reader.shuffled(seed, epoch, worker).enumerate().skip(skipped_steps * batch_size)
         clips = encoded.map(
             lambda position, record: _training_clip(
                 record,
@@ -119,9 +128,7 @@ def make_dataset(
         lambda epoch: one_epoch(epoch, tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0))
     )
     if first_step == 0:  # a pass that begins in the middle has another length than those after it
-        batches = batches.apply(
-            tf.data.experimental.assert_cardinality(-(-(manifest.records // workers) // batch_size))
-        )
+        batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return batches.prefetch(2)
 
 
@@ -206,46 +213,75 @@ def check_clip(manifest: Manifest, clip: ClipSpec, shards_dir):
 class _Reader:
     """Reads the shards of a split; damaged records are passed over, told of once, and counted.
 
+    Records are read and shuffled as Python's bytes, which are passed on without being copied; TensorFlow gets them some
+    megabytes at a time.
+
     Args:
         manifest: of the shards.
         shards_dir: the folder of shards.
         max_bad_fraction: the part of the records that may be damaged.
-        stand_in: whether the last whole record of a shard stands in for its damaged ones.
     """
 
-    def __init__(self, manifest, shards_dir, max_bad_fraction, *, stand_in):
-        self.paths = [os.path.join(shards_dir, shard["name"]) for shard in manifest.shards]
+    def __init__(self, manifest, shards_dir, max_bad_fraction):
         self.records = manifest.records
+        self._paths = [os.path.join(shards_dir, shard["name"]) for shard in manifest.shards]
+        self._records_of = dict(zip(self._paths, (shard["records"] for shard in manifest.shards), strict=True))
         mean_bytes = sum(shard["bytes"] for shard in manifest.shards) / manifest.records
-        self.shuffled_records = max(16, min(SHUFFLED_RECORDS, int(SHUFFLED_BYTES / mean_bytes)))
-        self._records_of = dict(zip(self.paths, (shard["records"] for shard in manifest.shards), strict=True))
+        self._shuffled = max(16, min(SHUFFLED_RECORDS, int(SHUFFLED_BYTES / mean_bytes)))
         self._max_bad = max_bad_fraction * manifest.records
-        self._stand_in = stand_in
         self._lost: dict = {}
 
-    def dataset(self, path):
-        """The encoded records of one shard, string scalars."""
-        signature = tf.TensorSpec([None], tf.string)
-        return tf.data.Dataset.from_generator(self._blocks, output_signature=signature, args=(path,)).unbatch()
+    def in_order(self):
+        """A dataset of all encoded records, string scalars, in the order of the shards."""
+        return _from_blocks(lambda: _in_blocks(record for path in self._paths for record in self._whole_records(path)))
 
-    def _blocks(self, path):
-        """Yields lists of records: Python is called once for some megabytes."""
-        path = path.decode()
-        block, size, count, damages = [], 0, 0, []
+    def shuffled(self, seed, epoch, worker):
+        """A dataset of an epoch's encoded records, string scalars, in an order that is a function of the arguments.
+
+        Args:
+            seed: int.
+            epoch: int64 scalar.
+            worker: (number, how many).
+        """
+        return _from_blocks(lambda epoch: _in_blocks(self._shuffled_records(seed, int(epoch), *worker)), epoch)
+
+    def _shuffled_records(self, seed, epoch, number, workers):
+        rng = np.random.default_rng([seed, epoch])
+        paths = [self._paths[index] for index in rng.permutation(len(self._paths))][number::workers]
+        # Damaged records, and shards that do not go up evenly into workers, are made up for by seeing others again.
+        stream = itertools.islice(self._again_and_again(paths), self.records // workers)
+        while block := list(itertools.islice(stream, self._shuffled)):
+            yield from (block[index] for index in rng.permutation(len(block)))
+
+    def _again_and_again(self, paths):
+        while True:
+            record = None
+            for record in self._in_turn(paths):
+                yield record
+            if record is None:
+                raise ShardError(f"{', '.join(paths)}: no whole record")
+
+    def _in_turn(self, paths):
+        """Yields one record of each of several shards after the other, so that a block mixes them."""
+        waiting = iter(paths)
+        streams = deque(self._whole_records(path) for path in itertools.islice(waiting, INTERLEAVED_SHARDS))
+        while streams:
+            stream = streams.popleft()
+            record = next(stream, None)
+            if record is not None:
+                yield record
+                streams.append(stream)
+            else:
+                streams.extend(self._whole_records(path) for path in itertools.islice(waiting, 1))
+
+    def _whole_records(self, path):
+        count, damages = 0, []
         for _, record in records.read_records(path, lambda *damage: damages.append(damage)):
-            block.append(record)
-            size += len(record)
             count += 1
-            if size > BLOCK_BYTES:
-                yield block
-                block, size = [], 0
+            yield record
         missing = self._records_of[path] - count
         if missing:
             self._lose(path, missing, damages)
-            last = [record] if count else []
-            block += last * (missing if self._stand_in else 0)
-        if block:
-            yield block
 
     def _lose(self, path, missing, damages):
         if path not in self._lost:
@@ -257,23 +293,22 @@ class _Reader:
             raise ShardError(f"more than {self._max_bad:g} of {self.records} records are damaged")
 
 
-def _shuffled_records(reader, seeds, number, workers):
-    """The encoded records of an epoch, in an order that is a function of the seeds."""
-    paths = tf.random.experimental.stateless_shuffle(tf.constant(reader.paths), tf.random.fold_in(seeds, 0))
-    encoded = tf.data.Dataset.from_tensor_slices(paths[number::workers]).interleave(
-        reader.dataset, cycle_length=INTERLEAVED_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    if workers > 1:
-        encoded = encoded.repeat().take(reader.records // workers)
-    # Blocks are shuffled one by one: Dataset.shuffle takes TensorFlow's global seed into account, which would make the
-    # order depend on more than (seed, epoch), and fails where that seed is 0.
-    blocks = encoded.batch(reader.shuffled_records).enumerate()
-    shuffled = blocks.map(
-        lambda position, block: tf.random.experimental.stateless_shuffle(
-            block, tf.random.fold_in(tf.random.fold_in(seeds, 1), position)
-        )
-    )
-    return shuffled.prefetch(1).unbatch()
+def _in_blocks(stream):
+    """Yields lists of records of some megabytes: TensorFlow calls Python once for each."""
+    block, size = [], 0
+    for record in stream:
+        block.append(record)
+        size += len(record)
+        if size > BLOCK_BYTES:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
+
+
+def _from_blocks(blocks, *arguments):
+    signature = tf.TensorSpec([None], tf.string)
+    return tf.data.Dataset.from_generator(blocks, output_signature=signature, args=arguments).unbatch()
 
 
 def _training_clip(record, manifest, clip, seed, colour_jitter, time_jitter):
@@ -292,9 +327,8 @@ def _training_clip(record, manifest, clip, seed, colour_jitter, time_jitter):
 
 
 def _evaluation_clips(manifest, shards_dir, clip, num_views, max_bad_fraction):
-    reader = _Reader(manifest, shards_dir, max_bad_fraction, stand_in=False)
-    encoded = tf.data.Dataset.from_tensor_slices(reader.paths).flat_map(reader.dataset)
-    return encoded.map(
+    reader = _Reader(manifest, shards_dir, max_bad_fraction)
+    return reader.in_order().map(
         lambda record: _evaluation_clip(record, manifest, clip, num_views), num_parallel_calls=tf.data.AUTOTUNE
     )
 
@@ -314,14 +348,15 @@ def _evaluation_clip(record, manifest, clip, num_views):
 def _decode(frames, numbers, view, clip, spec):
     """uint8 `[time, height, width, 3]`: only the chosen frames are decoded, and of those only the crop."""
     size_px = clip.crop_size_px
-    chosen = [frames[numbers[index]] for index in range(clip.num_frames)]
+    chosen = tf.ensure_shape(tf.gather(frames, numbers), [clip.num_frames])
     if spec.frame_format == "raw":
         shape = [clip.num_frames, spec.frame_size_px, spec.frame_size_px, 3]
-        whole = tf.reshape(tf.io.decode_raw(tf.stack(chosen), tf.uint8), shape)
+        whole = tf.reshape(tf.io.decode_raw(chosen, tf.uint8), shape)
         pixels = whole[:, view[0] : view[0] + size_px, view[1] : view[1] + size_px]
     else:
         window = tf.stack([view[0], view[1], size_px, size_px])
-        pixels = tf.stack([tf.image.decode_and_crop_jpeg(frame, window, channels=3) for frame in chosen])
+        images = [tf.image.decode_and_crop_jpeg(frame, window, channels=3) for frame in tf.unstack(chosen)]
+        pixels = tf.stack(images)
     pixels = tf.ensure_shape(pixels, [clip.num_frames, size_px, size_px, 3])
     return tf.cond(view[2] == 1, lambda: tf.reverse(pixels, axis=[2]), lambda: pixels)
 

@@ -25,7 +25,8 @@ MAX_REORDERED_FRAMES = 16
 # Containers that store when each frame is shown, and where the key frames are. The stamps of the others are sorted, and
 # they are decoded from the beginning.
 EXACT_CONTAINERS = ("mov,mp4", "matroska,webm")
-DURATION_SLACK_S = 0.5  # containers round their durations
+# What may be missing of a whole file: containers round their durations, and count frames that hold nothing.
+DURATION_SLACK_S, SLACK_FRACTION = 0.5, 0.02
 STAMP_ROUNDING_S = 0.002  # and their time stamps, Matroska's to milliseconds: 0.0667 s must find the frame at 0.067
 
 
@@ -246,9 +247,9 @@ def _rate_fps(stream):
 
 
 def _check_whole(path, packets, declared_packets, reached_s, declared_s):
-    if packets < 0.95 * declared_packets - 2:
+    if packets < (1 - SLACK_FRACTION) * declared_packets - 2:
         raise BadVideoError(path, f"truncated: {packets} of the {declared_packets} frames it declares")
-    if reached_s < declared_s - max(DURATION_SLACK_S, 0.1 * declared_s):
+    if reached_s < declared_s - max(DURATION_SLACK_S, SLACK_FRACTION * declared_s):
         raise BadVideoError(path, f"truncated: {reached_s:.2f} s of the {declared_s:.2f} s it declares")
 
 
@@ -321,7 +322,7 @@ def _decode_segment(path, container, stream, index, from_s, pending, found, conv
     if not limits.use_truncated:
         first, last = (bisect.bisect_right(index.times_s, index.times_s[0] + x + 1e-6) for x in (from_s, time_s))
         expected = len(index.times_s) - first + 1 if pending else last - first + 1
-        if decoded < 0.95 * expected - 2:
+        if decoded < (1 - SLACK_FRACTION) * expected - 2:
             raise BadVideoError(path, f"truncated: {decoded} of {expected} frames decode from {from_s:.2f} s on")
     _assign(pending, found, shown, before_s=float("inf"), convert=convert)
 

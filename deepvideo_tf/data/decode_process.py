@@ -44,6 +44,11 @@ class DecoderProcess:
     def __exit__(self, *_):
         self.close()
 
+    def kill(self):
+        """Ends the process from another thread; what it is decoding becomes a bad video."""
+        if self._process is not None:
+            self._process.kill()
+
     def close(self):
         """Ends the process."""
         if self._process is not None:

@@ -1,5 +1,6 @@
 """Looking at shards: what they hold, sample clips as a picture, and what two splits have in common."""
 
+import re
 import statistics
 from collections import Counter, defaultdict
 from itertools import combinations
@@ -153,7 +154,7 @@ def audit_splits(shards_dir):
 
 
 def _in_common(hashes, one, other):
-    videos = [dict.fromkeys(video_id for video_id, *_ in hashes[split]) for split in (one, other)]
+    videos = [dict.fromkeys(video_id for video_id, _ in hashes[split]) for split in (one, other)]
     found = []
 
     def tell(kind, pair, clips=0):
@@ -175,17 +176,17 @@ def _in_common(hashes, one, other):
 
 
 def _file_of(video_id):
-    return video_id.partition("#")[0]
+    return re.sub(r"#[0-9.e+]+-[0-9.e+]*$", "", video_id)  # what LabelledVideo adds to the path for a part
 
 
 def _near_duplicates(one, other):
     """Counter of pairs of videos with clips that look alike."""
     buckets = defaultdict(list)
-    for video_id, coarse, fine in one:
+    for video_id, (coarse, fine) in _hashed(one):
         for half in range(2):
             buckets[half, coarse[half]].append((video_id, fine))
     pairs = Counter()
-    for video_id, coarse, fine in other:
+    for video_id, (coarse, fine) in _hashed(other):
         candidates = {
             (candidate, of_candidate) for half in range(2) for candidate, of_candidate in buckets[half, coarse[half]]
         }
@@ -196,12 +197,16 @@ def _near_duplicates(one, other):
 
 
 def _clip_hashes(manifest, shards_dir):
-    """Yields (video id, two halves of the coarse hash, fine hash) for the middle frame of each clip."""
+    """Yields (video id, hashes of the clip's middle frame: the coarse one's halves and the fine one; None if plain)."""
     for record in _records(manifest, shards_dir):
         pixels = _pixels(record["frames"][len(record["frames"]) // 2], manifest.spec).astype(np.float32).mean(axis=-1)
-        if pixels.std() >= MIN_CONTRAST:
-            coarse = _difference_hash(pixels, 8)
-            yield record["video_id"], divmod(coarse, 1 << 32), _difference_hash(pixels, 16)
+        is_plain = pixels.std() < MIN_CONTRAST
+        hashes = None if is_plain else (divmod(_difference_hash(pixels, 8), 1 << 32), _difference_hash(pixels, 16))
+        yield record["video_id"], hashes
+
+
+def _hashed(clips):
+    return [clip for clip in clips if clip[1] is not None]
 
 
 def _difference_hash(grey, size):

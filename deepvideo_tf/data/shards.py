@@ -125,7 +125,7 @@ def read_manifest(shards_dir, split, *, check_sizes=True):
             absent=data["absent"],
             shards=tuple(data["shards"]),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ShardError(f"{path}: not a manifest of shards: {type(error).__name__}: {error}") from None
     if check_sizes:
         for shard in manifest.shards:
@@ -340,6 +340,22 @@ def build_shards(
         raise ShardError(f"{error.filename or shards_dir}: cannot be written: {error.strerror}") from None
 
 
+def check_free(shards_dir, split):
+    """Refuses a folder in which another process is building this split, before anything slow is done.
+
+    Raises:
+        ShardError: another process is at work.
+    """
+    lock = Path(shards_dir) / f".{split}-build.lock"
+    if not lock.exists():
+        return
+    try:
+        with filelock.FileLock(lock, timeout=0):
+            pass
+    except filelock.Timeout:
+        raise ShardError(f"{shards_dir}: another process is building its {split} shards") from None
+
+
 def _build_dir(shards_dir, split):
     return Path(shards_dir) / f".{split}-build"
 
@@ -410,8 +426,9 @@ def _make_shards(tasks, fingerprints, num_workers, max_bad_fraction, on_video):
     # A thread a worker: it waits for its decoder process, and TensorFlow writes outside of Python's lock.
     decoders: queue.SimpleQueue = queue.SimpleQueue()
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(num_workers) as pool:
-        for _ in range(num_workers):
-            decoders.put(stack.enter_context(DecoderProcess(tasks[0].limits)))
+        processes = [stack.enter_context(DecoderProcess(tasks[0].limits)) for _ in range(num_workers)]
+        for process in processes:
+            decoders.put(process)
         futures = [pool.submit(result_of, *pair) for pair in zip(tasks, fingerprints, strict=True)]
         try:
             skipped = []
@@ -421,6 +438,8 @@ def _make_shards(tasks, fingerprints, num_workers, max_bad_fraction, on_video):
         except BaseException:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.kill()  # its thread must not wait for a video that nobody wants any more
             raise
     return [future.result() for future in futures]
 

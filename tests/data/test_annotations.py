@@ -91,12 +91,18 @@ def test_list_takes_numbers_and_names_and_several_labels(root, tmp_path):
         ("run/../../outside.mp4 0", "expected a path below the video root"),
         ("../videos/run/a.mp4 0", "expected a path below the video root"),
         ("link/outside.mp4 0", "expected a path below the video root, .* a link that leads out of it"),
-        ("run/a\0.mp4 0", "NUL"),
+        ("run/a\0.mp4 0", "expected a path of printable characters"),
+        ("run/\x1b]0;name\x07.mp4 0", "expected a path of printable characters"),
+        (". 0", "expected a path below the video root"),
+        ("sibling/a.mp4 0", "expected a path below the video root, .* a link that leads out of it"),
+        ("run/a.mp4 " + "9" * 5000, "expected a label from 0 to 1"),
         ("run/b.AVI 0", "list.txt:1 already"),
     ],
 )
 def test_bad_lines_are_named(root, tmp_path, line, message):
     (root / "link").symlink_to(tmp_path)
+    (tmp_path / "videos2").mkdir()
+    (root / "sibling").symlink_to(tmp_path / "videos2")  # whose path begins with the root's
     classes = write(tmp_path / "classes.txt", "run\nswim\n")
     path = write(tmp_path / "list.txt", f"run/b.AVI 1\n{line}\n")
     with pytest.raises(AnnotationError, match=f"list.txt:2: .*{message}") as caught:
@@ -234,6 +240,9 @@ class TestCsv:
             ("path,labels\n", "expected a line for each video, found none"),
             ("path,labels\nrun/a.mp4\n", "videos.csv:2: expected 2 columns, found 1"),
             ("path,labels\nrun/a.mp4,\n", "videos.csv:2: expected a label, found none"),
+            ("path,labels\nrun/a.mp4,7\n", "videos.csv:2: expected names for labels, found a number"),
+            ('path,labels\n"run/a\n.mp4",run\n', "videos.csv:3: expected printable characters in path"),
+            ("path,labels,start_s\nrun/a.mp4,run," + "9" * 400 + "\n", "videos.csv:2: expected start_s in seconds"),
             ("path,labels\n/etc/passwd,run\n", "videos.csv:2: expected a path below the video root"),
             ("path,labels\n../a.mp4,run\n", "videos.csv:2: expected a path below the video root"),
             (
@@ -336,7 +345,11 @@ class TestSports1m:
         path = tmp_path / "list.txt.gz"
         path.write_bytes(gzip.compress(lists[0].read_bytes()))
         assert read_sports1m(path, *lists[1:]).videos == read_sports1m(*lists).videos
-        path.write_bytes(path.read_bytes()[:-10])
+        whole = path.read_bytes()
+        path.write_bytes(whole[:30] + bytes([whole[30] ^ 0xFF]) + whole[31:])
+        with pytest.raises(AnnotationError, match=r"list.txt.gz"):
+            read_sports1m(path, *lists[1:])
+        path.write_bytes(whole[:-10])
         with pytest.raises(AnnotationError, match=r"list.txt.gz: cannot be unpacked"):
             read_sports1m(path, *lists[1:])
 

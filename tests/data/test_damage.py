@@ -138,9 +138,11 @@ def test_a_damaged_record_costs_itself_and_no_other(shards, shard, where, caplog
     assert "1 damaged records of 36 skipped" in caplog.text
 
 
-def test_in_training_a_neighbour_stands_in(shards, shard):
-    flip(shard, offsets(shard)[4] + 500)
-    dataset = dv.make_dataset(shards, "train", CLIP, training=True, batch_size=4, max_bad_fraction=0.1)
+@pytest.mark.parametrize("records", [1, 12])
+def test_in_training_others_stand_in(shards, shard, records):
+    for start in offsets(shard)[:records]:
+        flip(shard, start + 500)
+    dataset = dv.make_dataset(shards, "train", CLIP, training=True, batch_size=4, max_bad_fraction=0.4)
     for _ in range(2):
         batches = list(dataset.as_numpy_iterator())
         assert [len(clips) for clips, _ in batches] == [4] * 9

@@ -195,7 +195,7 @@ class TestWorkers:
         """Three shards for two workers: the one with a single shard sees it again, so that nobody waits for nobody."""
         assert [len(part) for part in self.video_sets(small_shards, 2)] == [18, 18]
 
-    @pytest.mark.parametrize("worker", [(0, 4), (2, 2), (-1, 2)])
+    @pytest.mark.parametrize("worker", [(0, 4), (2, 2), (-1, 2), 3, (1,)])
     def test_bad_shares(self, small_shards, worker):
         with pytest.raises(ConfigError, match="worker must be"):
             dv.make_dataset(small_shards, "train", CLIP, training=True, worker=worker)
@@ -233,6 +233,19 @@ def test_mixup_mixes_clips_and_targets_alike(small_shards):
     assert 0 <= min(parts) < 0.4 < 0.6 < max(parts) <= 1
 
 
+def test_every_batch_is_mixed_anew(small_shards):
+    arguments = {"training": True, "batch_size": 6}
+    plain = [targets for _, targets in dv.make_dataset(small_shards, "train", CLIP, **arguments).as_numpy_iterator()]
+    mixed_set = dv.make_dataset(small_shards, "train", CLIP, mixup_alpha=1.0, **arguments)
+    parts = []
+    for before, (_, after) in zip(plain, mixed_set.as_numpy_iterator(), strict=True):
+        differ = (before != before[::-1]).any(axis=1)
+        part = np.where(differ, (after * before).sum(axis=1), np.nan)
+        parts.append(part)
+    shares = np.stack(parts)
+    assert np.nanmax(np.nanstd(shares, axis=0)) > 0.1
+
+
 def test_raw_and_jpeg_records_show_the_same(synthetic_videos, tmp_path):
     clips = {}
     for frame_format in ("raw", "jpeg"):
@@ -246,7 +259,16 @@ def test_raw_and_jpeg_records_show_the_same(synthetic_videos, tmp_path):
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("time_jitter", 1), ("mixup_alpha", -1), ("colour_jitter", 1), ("first_step", -1), ("max_bad_fraction", 1)],
+    [
+        ("time_jitter", 1),
+        ("mixup_alpha", -1),
+        ("colour_jitter", 1),
+        ("first_step", -1),
+        ("first_step", 2),
+        ("seed", -1),
+        ("first_epoch", -1),
+        ("max_bad_fraction", 1),
+    ],
 )
 def test_options_outside_their_range(small_shards, argument, value):
     with pytest.raises(ConfigError, match=f"{argument} must be"):

@@ -102,6 +102,19 @@ def test_a_clean_split_has_nothing_in_common(small_shards):
     assert dv.audit_splits(small_shards) == []
 
 
+def test_plain_videos_are_compared_by_name_and_others_not_by_a_part_of_it(tmp_path):
+    for name in ("plain", "clip #1", "clip #2"):
+        seed = {"plain": None, "clip #1": 1, "clip #2": 2}[name]
+        frames = np.full((40, 96, 96, 3), 90, np.uint8) if seed is None else textured(seed)
+        write_video(tmp_path / f"{name}.mp4", frames)
+    for split, names in (("train", ("plain", "clip #1")), ("test", ("plain", "clip #2"))):
+        videos = tuple(LabelledVideo(f"{name}.mp4", (0,)) for name in names)
+        part = Annotations(str(tmp_path), ("a",), videos)
+        dv.build_shards(part, tmp_path / "shards", split=split, spec=SPEC, num_shards=1)
+    (finding,) = dv.audit_splits(tmp_path / "shards")
+    assert (finding["kind"], finding["videos"]) == ("same video", ("plain.mp4", "plain.mp4"))
+
+
 def test_parts_of_one_video_are_the_same_video(synthetic_videos, tmp_path):
     path = "moves_up/0000.mp4"
     for split, part in (("train", LabelledVideo(path, (0,), 0.0, 0.7)), ("test", LabelledVideo(path, (0,), 0.8))):

@@ -187,7 +187,7 @@ def test_verify_names_what_is_damaged(run_program, small_shards, tmp_path):
     result = run_program("verify-shards", "--shards_dir=shards", cwd=tmp_path)
     assert result.returncode == 1
     assert re.search(rf"shards/{path.name} at byte \d+: the record does not match its checksum", result.stdout)
-    assert result.stderr.splitlines()[-1] == "deepvideo-verify-shards: error: shards: 1 problems, listed above"
+    assert result.stderr.splitlines()[-1] == "deepvideo-verify-shards: error: shards: 1 problem, listed above"
 
 
 def test_help_and_bad_flags_of_every_program(run_program):
