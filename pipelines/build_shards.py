@@ -183,7 +183,7 @@ def _read_sports1m():
     if _SPLIT.value != "train":
         return {_SPLIT.value: videos}
     parts = zip(("train", "validation"), annotations.cut_validation(videos), strict=True)
-    return dict(parts)
+    return {split: part for split, part in parts if part.videos or part.absent}
 
 
 def _report_coverage(split, videos):
