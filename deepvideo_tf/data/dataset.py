@@ -50,9 +50,8 @@ def make_dataset(
     dataset made with these gives the batches that another one would go on with. Otherwise the order is that of the
     shards, and the clip is the middle one in time and space.
 
-    A damaged record is skipped with a warning that names its place; a shard of another size is refused. In training the
-    first records of the epoch, seen once more, stand in for damaged ones, so that every epoch has the same number of
-    steps.
+    A damaged record is skipped with a warning that names its place; a shard of another size is refused. The first
+    records of the epoch, seen once more, stand in for damaged ones, so that every epoch has the same number of steps.
 
     Args:
         shards_dir: the folder of shards.
@@ -72,8 +71,9 @@ def make_dataset(
         max_bad_fraction: the part of the records that may be damaged, at least 0 and below 1; above it reading fails.
 
     Returns:
-        `tf.data.Dataset`, in training of known length. Clips are uint8 `[batch, time, height, width, 3]`, raw pixels.
-        Targets are float32 `[batch, class]`: 1 shared out equally among the labels of the clip.
+        `tf.data.Dataset` of known length, except where `first_step` is given. Clips are uint8
+        `[batch, time, height, width, 3]`, raw pixels. Targets are float32 `[batch, class]`: 1 shared out equally among
+        the labels of the clip.
 
     Raises:
         ShardError: the shards are missing, unfinished or damaged.
@@ -93,8 +93,10 @@ def make_dataset(
     steps = -(-(manifest.records // workers) // batch_size)
     check_int("first_step", first_step, 0, steps - 1)
     if not training:
-        clips = _evaluation_clips(manifest, shards_dir, clip, 1, max_bad_fraction)
-        return clips.map(lambda views, target, video_id: (views[0], target)).batch(batch_size).prefetch(2)
+        reader = _Reader(manifest, shards_dir, max_bad_fraction)
+        clips = _evaluation_clips(reader.in_order(stand_in=True), manifest, clip, num_views=1)
+        batches = clips.map(lambda views, target, video_id: (views[0], target)).batch(batch_size)
+        return batches.apply(tf.data.experimental.assert_cardinality(-(-manifest.records // batch_size))).prefetch(2)
     reader = _Reader(manifest, shards_dir, max_bad_fraction)
 
     def one_epoch(epoch, skipped_steps):
@@ -155,7 +157,8 @@ def make_evaluation_dataset(
     """
     manifest = _checked_manifest(shards_dir, split, clip, batch_size, max_bad_fraction)
     check_int("num_views", num_views, 1, MAX_VIEWS)
-    return _evaluation_clips(manifest, shards_dir, clip, num_views, max_bad_fraction).batch(batch_size).prefetch(2)
+    encoded = _Reader(manifest, shards_dir, max_bad_fraction).in_order(stand_in=False)
+    return _evaluation_clips(encoded, manifest, clip, num_views).batch(batch_size).prefetch(2)
 
 
 @contextlib.contextmanager
@@ -231,9 +234,19 @@ class _Reader:
         self._max_bad = max_bad_fraction * manifest.records
         self._lost: dict = {}
 
-    def in_order(self):
-        """A dataset of all encoded records, string scalars, in the order of the shards."""
-        return _from_blocks(lambda: _in_blocks(record for path in self._paths for record in self._whole_records(path)))
+    def in_order(self, *, stand_in):
+        """A dataset of all encoded records, string scalars, in the order of the shards.
+
+        Args:
+            stand_in: whether other records stand in for damaged ones, or these are left out.
+        """
+
+        def once():
+            return itertools.chain.from_iterable(map(self._whole_records, self._paths))
+
+        return _from_blocks(
+            lambda: _in_blocks(itertools.islice(_again_and_again(once), self.records) if stand_in else once())
+        )
 
     def shuffled(self, seed, epoch, worker):
         """A dataset of an epoch's encoded records, string scalars, in an order that is a function of the arguments.
@@ -249,17 +262,10 @@ class _Reader:
         rng = np.random.default_rng([seed, epoch])
         paths = [self._paths[index] for index in rng.permutation(len(self._paths))][number::workers]
         # Damaged records, and shards that do not go up evenly into workers, are made up for by seeing others again.
-        stream = itertools.islice(self._again_and_again(paths), self.records // workers)
+        again = _again_and_again(lambda: self._in_turn(paths))
+        stream = itertools.islice(again, self.records // workers)
         while block := list(itertools.islice(stream, self._shuffled)):
             yield from (block[index] for index in rng.permutation(len(block)))
-
-    def _again_and_again(self, paths):
-        while True:
-            record = None
-            for record in self._in_turn(paths):
-                yield record
-            if record is None:
-                raise ShardError(f"{', '.join(paths)}: no whole record")
 
     def _in_turn(self, paths):
         """Yields one record of each of several shards after the other, so that a block mixes them."""
@@ -291,6 +297,16 @@ class _Reader:
             logger.warning("%d damaged records of %d skipped so far", sum(self._lost.values()), self.records)
         if sum(self._lost.values()) > self._max_bad:
             raise ShardError(f"more than {self._max_bad:g} of {self.records} records are damaged")
+
+
+def _again_and_again(once):
+    """Yields the records of `once()` over and over."""
+    while True:
+        record = None
+        for record in once():
+            yield record
+        if record is None:
+            raise ShardError("no whole record in any shard of this worker")
 
 
 def _in_blocks(stream):
@@ -326,9 +342,8 @@ def _training_clip(record, manifest, clip, seed, colour_jitter, time_jitter):
     return pixels, _target(parsed, manifest)
 
 
-def _evaluation_clips(manifest, shards_dir, clip, num_views, max_bad_fraction):
-    reader = _Reader(manifest, shards_dir, max_bad_fraction)
-    return reader.in_order().map(
+def _evaluation_clips(encoded, manifest, clip, num_views):
+    return encoded.map(
         lambda record: _evaluation_clip(record, manifest, clip, num_views), num_parallel_calls=tf.data.AUTOTUNE
     )
 

@@ -89,8 +89,9 @@ def test_multiple_labels_are_kept(synthetic_videos, tmp_path):
     assert record["labels"].tolist() == [0, 2]
 
 
-def test_bytes_do_not_depend_on_workers(videos, built, tmp_path):
-    build(videos, tmp_path, num_workers=1)
+@pytest.mark.parametrize("num_workers", [1, 2, 8])
+def test_bytes_do_not_depend_on_workers(videos, built, tmp_path, num_workers):
+    build(videos, tmp_path, num_workers=num_workers)
     assert hashes(tmp_path) == hashes(built)
 
 
