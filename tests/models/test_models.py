@@ -1,6 +1,5 @@
 """The numbers of the paper (sections 3.1 and 3.2) at width 1, and what every model must do."""
 
-import contextlib
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 import deepvideo_tf as dv
 from deepvideo_tf.config import FUSIONS, MODEL_NAMES
 from deepvideo_tf.models.registry import BUILDERS
+from deepvideo_tf.training.fit import _dtype_policy as policy
 from tests.conftest import REPOSITORY
 
 PARAMETERS = {
@@ -148,16 +148,6 @@ def test_first_filters(full_size):
 
 def small(name, num_classes=5, **arguments):
     return dv.build_model(name, num_classes, **{"width": 0.05, "crop_size_px": 48} | arguments)
-
-
-@contextlib.contextmanager
-def policy(name):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def clips_for(model, batch=2):

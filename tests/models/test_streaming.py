@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import deepvideo_tf as dv
+from deepvideo_tf.training.fit import _dtype_policy
 
 CROP_SIZE_PX = 48
 
@@ -52,12 +53,8 @@ def test_longer_clips_and_one_stream():
 
 
 def test_mixed_precision():
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
+    with _dtype_policy("mixed_bfloat16"):
         model = build()
-    finally:
-        keras.config.set_dtype_policy(before)
     stream = dv.SlowFusionStream(model)
     frames = video(12)
     answers = [answer for frame in frames if (answer := stream.push(frame)) is not None]
