@@ -34,6 +34,7 @@ def run(main, *, positional=None):
     """
     signal.signal(signal.SIGTERM, _interrupt)
     library_logger().addHandler(logging.StreamHandler())
+    library_logger().setLevel(logging.INFO)
     absl_logging.set_verbosity(absl_logging.ERROR)  # TensorFlow's notes on its own workings are not the user's
     program = os.path.basename(sys.argv[0])
     try:
@@ -43,8 +44,8 @@ def run(main, *, positional=None):
         )
     except DeepVideoError as error:
         _fail(program, str(error), FAILED)
-    except KeyboardInterrupt:
-        _fail(program, "interrupted", INTERRUPTED)
+    except KeyboardInterrupt as interruption:
+        _fail(program, str(interruption) or "interrupted", INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output (head, say) has gone.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -129,28 +130,34 @@ def print_next(program, *arguments):
     print(f"Next: {shlex.join([program, *map(str, arguments)])}")
 
 
+def print_line(text):
+    """Prints a line above a progress bar, if there is one."""
+    tqdm.write(text)
+
+
 def library_logger():
     """The logger of all library modules."""
     return logging.getLogger("deepvideo_tf")
 
 
 @contextlib.contextmanager
-def progress(total, unit, description):
+def progress(total, unit, description, *, done=0):
     """Shows how far long work has come: as a bar on a terminal, elsewhere as a line for every tenth.
 
     Args:
         total: how many things there are to do.
         unit: what they are, in the singular.
         description: what is done with them.
+        done: how many of them were done before.
 
     Yields:
         A function to call after each thing, or with the number of things done; from any thread.
     """
     if sys.stderr.isatty():
-        with tqdm(total=total, unit=unit, desc=description) as bar:
+        with tqdm(total=total, unit=unit, desc=description, initial=done) as bar:
             yield bar.update
         return
-    done, lock = 0, threading.Lock()
+    lock = threading.Lock()
 
     def update(count=1):
         nonlocal done

@@ -9,7 +9,11 @@ from dataclasses import dataclass, replace
 from deepvideo_tf.errors import ConfigError
 
 OPTIMIZERS = ("sgd", "adamw")
-SCHEDULES = ("constant", "cosine")
+SCHEDULES = ("plateau", "constant", "cosine")
+LOSSES = ("softmax", "sigmoid")
+CLASS_WEIGHTS = ("none", "balanced")
+FINETUNE_MODES = ("top", "top3", "all", "scratch")
+FINETUNED_TOP_DROPOUT = 0.9  # section 4.2: as little as 10% of the units kept
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 FRAME_FORMATS = ("jpeg", "raw")
 
@@ -185,12 +189,27 @@ class TrainConfig:
         model: one of `MODEL_NAMES`.
         clip: what the model sees; by default the model's clip in the paper.
         width: scale of all filters and hidden units; 1 is the paper's.
-        dropout: rate after each hidden dense layer.
+        dropout: rate after the first hidden dense layer, and after the second unless `top_dropout` is given.
+        top_dropout: rate after the second hidden dense layer, just below the top layer; by default 0.9 where a
+            pretrained net is fine-tuned (section 4.2), else `dropout`.
         lrn_beta: exponent of the local response normalisation.
+        init_from: folder of a run whose weights this one starts from; None to start from random ones.
+        finetune: which layers are then trained: `top` (the top layer), `top3` (all three dense layers), `all`, or
+            `scratch` (all, and nothing is taken from the other run), the modes of section 4.2. Must be given with
+            `init_from`.
+        cached_views: in the modes `top` and `top3`, the number of augmented views of each clip whose features are
+            computed once, before training; 0 computes them anew in every step, from ever new views.
+        loss: `softmax`, cross-entropy of one distribution over the classes; or `sigmoid`, the sum of the classes'
+            binary cross-entropies, for videos of several labels.
+        label_smoothing: part of the target that is spread over the classes; 0 in the paper.
+        class_weights: `none`, or `balanced`: clips count in inverse proportion to how many their class has.
         optimizer: `sgd` (with momentum 0.9) or `adamw`.
         learning_rate: above 0; 1e-3 in the paper.
-        schedule: `constant`, or `cosine` from the learning rate down to 0 over the run. Differs from the paper, which
-            lowers the rate when the validation error stops improving.
+        schedule: `plateau` divides the rate by 10 when the validation error has stopped improving, or, where there are
+            no validation shards, the training loss; `cosine` goes down to 0 over the run; `constant`.
+        plateau_epochs: epochs without improvement before the rate is lowered. Not in the paper.
+        warmup_steps: steps over which the rate rises from 0; 0 in the paper.
+        max_gradient_norm: above 0 scales gradients down to this norm, all together; 0, not at all, in the paper.
         weight_decay: 0 or more, decoupled from the gradient as Keras has it; 5e-4 in the paper.
         global_batch_size: clips a step; 32 in the paper.
         num_epochs: times that training sees one clip out of each stored clip. Differs from the paper, which trained for
@@ -210,10 +229,20 @@ class TrainConfig:
     clip: ClipSpec = None  # type: ignore[assignment]  # __post_init__ puts the model's own
     width: float = 1.0
     dropout: float = 0.5
+    top_dropout: float = None  # type: ignore[assignment]  # as above
     lrn_beta: float = 0.5
+    init_from: str | None = None
+    finetune: str = None  # type: ignore[assignment]  # as above
+    cached_views: int = 4
+    loss: str = "softmax"
+    label_smoothing: float = 0.0
+    class_weights: str = "none"
     optimizer: str = "sgd"
     learning_rate: float = 1e-3
-    schedule: str = "cosine"
+    schedule: str = "plateau"
+    plateau_epochs: int = 5
+    warmup_steps: int = 0
+    max_gradient_norm: float = 0.0
     weight_decay: float = 5e-4
     global_batch_size: int = 32
     num_epochs: int = 10
@@ -225,14 +254,30 @@ class TrainConfig:
 
     def __post_init__(self):
         check_choice("model", self.model, MODEL_NAMES)
+        if self.finetune is None and self.init_from is None:
+            object.__setattr__(self, "finetune", "scratch")
+        check_choice("finetune", self.finetune, FINETUNE_MODES)
+        if self.init_from is None and self.finetune != "scratch":
+            raise ConfigError(f"init_from must be the folder of a run for finetune={self.finetune}. Received: none")
         if self.clip is None:
             object.__setattr__(self, "clip", MODEL_CLIPS[self.model])
+        if self.top_dropout is None:
+            of_section_4_2 = self.dropout if self.finetune == "scratch" else FINETUNED_TOP_DROPOUT
+            object.__setattr__(self, "top_dropout", of_section_4_2)
         check_number("width", self.width, above=0, below=8)
         check_number("dropout", self.dropout, least=0, below=1)
+        check_number("top_dropout", self.top_dropout, least=0, below=1)
         check_number("lrn_beta", self.lrn_beta, above=0, below=8)
+        check_int("cached_views", self.cached_views, 0, 1_000)
+        check_choice("loss", self.loss, LOSSES)
+        check_number("label_smoothing", self.label_smoothing, least=0, below=1)
+        check_choice("class_weights", self.class_weights, CLASS_WEIGHTS)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_number("learning_rate", self.learning_rate, above=0)
         check_choice("schedule", self.schedule, SCHEDULES)
+        check_int("plateau_epochs", self.plateau_epochs, 1, 1_000_000)
+        check_int("warmup_steps", self.warmup_steps, 0)
+        check_number("max_gradient_norm", self.max_gradient_norm, least=0)
         check_number("weight_decay", self.weight_decay, least=0)
         check_int("global_batch_size", self.global_batch_size, 1, 1_000_000)
         check_int("num_epochs", self.num_epochs, 1, 1_000_000)
@@ -244,11 +289,12 @@ class TrainConfig:
 
     def model_arguments(self):
         """The arguments of `build_model` besides the name and the number of classes."""
+        first_dropout = 0.0 if self.finetune == "top" else self.dropout  # frozen layers are in inference mode
         return {
             "num_frames": self.clip.num_frames,
             "crop_size_px": self.clip.crop_size_px,
             "width": self.width,
-            "dropout": self.dropout,
+            "dropout": (first_dropout, self.top_dropout),
             "lrn_beta": self.lrn_beta,
         }
 
@@ -265,6 +311,7 @@ class ModelCard:
         classes: class names in the order of the model's outputs.
         clip: what the model sees of a stored clip.
         shards: how the clips were made from videos; prediction makes them the same way.
+        loss: what it is trained with: `softmax` makes its probabilities a distribution, `sigmoid` one for each class.
 
     Raises:
         ConfigError: a field is not of its kind.
@@ -274,9 +321,11 @@ class ModelCard:
     classes: tuple[str, ...]
     clip: ClipSpec
     shards: ShardSpec
+    loss: str = "softmax"
 
     def __post_init__(self):
         check_choice("model", self.model, MODEL_NAMES)
+        check_choice("loss", self.loss, LOSSES)
         if not self.classes or not all(isinstance(name, str) for name in self.classes):
             raise ConfigError(f"classes must be a list of class names. Received: {self.classes!r:.80}")
         if not isinstance(self.clip, ClipSpec) or not isinstance(self.shards, ShardSpec):

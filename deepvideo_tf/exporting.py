@@ -124,7 +124,7 @@ def export_tflite(workdir, path):
 
 
 def _with_probabilities(run: Run):
-    probabilities = keras.layers.Softmax(name="probabilities")(run.model.output)
+    probabilities = keras.layers.Activation(run.card.loss, name="probabilities")(run.model.output)
     return keras.Model(run.model.input, probabilities, name=run.model.name)
 
 

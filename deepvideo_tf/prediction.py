@@ -62,7 +62,7 @@ def find_model(model_path):
     path = Path(model_path)
     if path.is_file() and path.suffix == ".tflite":
         return "tflite", path
-    if (path / "checkpoint.weights.h5").is_file():
+    if (path / "checkpoints").is_dir():
         return "run", path
     folders = path.iterdir() if path.is_dir() else ()
     versions = [folder for folder in folders if re.fullmatch("[0-9]+", folder.name)]

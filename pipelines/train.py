@@ -2,17 +2,29 @@
 
   deepvideo-train --shards_dir=SHARDS --workdir=RUN --model=multires --width=0.25
 
-Run again, the same command goes on after the last whole epoch. The flags' defaults are the paper's where it states
-them.
+Interrupted, the same command goes on at the exact step. The flags' defaults are the paper's where it states them.
+From another run's weights, training the top layer only:
+
+  deepvideo-train --shards_dir=SHARDS --workdir=RUN2 --model=multires --width=0.25 --init_from=RUN --finetune=top
 """
 
-import sys
+import contextlib
 from dataclasses import replace
 
 from absl import flags
 
 from deepvideo_tf import cli
-from deepvideo_tf.config import DTYPE_POLICIES, MODEL_CLIPS, MODEL_NAMES, OPTIMIZERS, SCHEDULES, TrainConfig
+from deepvideo_tf.config import (
+    CLASS_WEIGHTS,
+    DTYPE_POLICIES,
+    FINETUNE_MODES,
+    LOSSES,
+    MODEL_CLIPS,
+    MODEL_NAMES,
+    OPTIMIZERS,
+    SCHEDULES,
+    TrainConfig,
+)
 
 _DEFAULTS = TrainConfig()
 
@@ -32,13 +44,44 @@ _FLIP = flags.DEFINE_bool("flip", True, "Whether a mirror image keeps its label.
 _WIDTH = flags.DEFINE_float(
     "width", _DEFAULTS.width, "Scale of all filters and hidden units, above 0; 1 is the paper's."
 )
-_DROPOUT = flags.DEFINE_float(
-    "dropout", _DEFAULTS.dropout, "Dropout rate of both hidden dense layers, 0 or more and below 1."
+_DROPOUT = flags.DEFINE_float("dropout", _DEFAULTS.dropout, "Dropout rate of the hidden dense layers, below 1.")
+_TOP_DROPOUT = flags.DEFINE_float(
+    "top_dropout", None, "Dropout rate just below the top layer; by default 0.9 in fine-tuning, else --dropout."
 )
 _LRN_BETA = flags.DEFINE_float("lrn_beta", _DEFAULTS.lrn_beta, "Exponent of the local response normalisation.")
+_INIT_FROM = flags.DEFINE_string("init_from", None, "The folder of a run whose weights this one starts from.")
+_FINETUNE = flags.DEFINE_enum(
+    "finetune", None, FINETUNE_MODES, "With --init_from: which layers are trained; scratch takes nothing from it."
+)
+_CACHED_VIEWS = flags.DEFINE_integer(
+    "cached_views",
+    _DEFAULTS.cached_views,
+    "With --finetune=top or top3: views of each clip whose features are computed once; 0 computes them in every step.",
+)
+_LOSS = flags.DEFINE_enum("loss", _DEFAULTS.loss, LOSSES, "sigmoid is for videos of several labels.")
+_LABEL_SMOOTHING = flags.DEFINE_float(
+    "label_smoothing", _DEFAULTS.label_smoothing, "Part of the target that is spread over the classes."
+)
+_CLASS_WEIGHTS = flags.DEFINE_enum(
+    "class_weights", _DEFAULTS.class_weights, CLASS_WEIGHTS, "balanced: clips of rare classes count for more."
+)
 _OPTIMIZER = flags.DEFINE_enum("optimizer", _DEFAULTS.optimizer, OPTIMIZERS, "sgd has momentum 0.9.")
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", _DEFAULTS.learning_rate, "The (first) learning rate.")
-_SCHEDULE = flags.DEFINE_enum("schedule", _DEFAULTS.schedule, SCHEDULES, "The learning rate over the run.")
+_SCHEDULE = flags.DEFINE_enum(
+    "schedule",
+    _DEFAULTS.schedule,
+    SCHEDULES,
+    "The learning rate over the run; plateau lowers it when validation stops improving.",
+)
+_PLATEAU_EPOCHS = flags.DEFINE_integer(
+    "plateau_epochs", _DEFAULTS.plateau_epochs, "Epochs without improvement before the rate is lowered."
+)
+_WARMUP_STEPS = flags.DEFINE_integer(
+    "warmup_steps", _DEFAULTS.warmup_steps, "Steps over which the learning rate rises from 0."
+)
+_MAX_GRADIENT_NORM = flags.DEFINE_float(
+    "max_gradient_norm", _DEFAULTS.max_gradient_norm, "Longer gradients are scaled down to this norm; 0 for no limit."
+)
 _WEIGHT_DECAY = flags.DEFINE_float("weight_decay", _DEFAULTS.weight_decay, "Decoupled weight decay.")
 _GLOBAL_BATCH_SIZE = flags.DEFINE_integer("global_batch_size", _DEFAULTS.global_batch_size, "Clips a step.")
 _NUM_EPOCHS = flags.DEFINE_integer("num_epochs", _DEFAULTS.num_epochs, "Passes over the shards.")
@@ -54,6 +97,9 @@ _MIXUP_ALPHA = flags.DEFINE_float(
 _MAX_BAD_FRACTION = flags.DEFINE_float(
     "max_bad_fraction", 0.01, "The part of the stored clips that may be damaged; above it training fails."
 )
+_CHECKPOINT_MINUTES = flags.DEFINE_float(
+    "checkpoint_minutes", 10.0, "Time between checkpoints within an epoch.", lower_bound=0.0
+)
 _DTYPE_POLICY = flags.DEFINE_enum("dtype_policy", _DEFAULTS.dtype_policy, DTYPE_POLICIES, "Keras's precision policy.")
 _SEED = flags.DEFINE_integer("seed", _DEFAULTS.seed, "Of weights, order, augmentation and dropout.")
 
@@ -64,10 +110,20 @@ def main():
         clip=_clip(),
         width=_WIDTH.value,
         dropout=_DROPOUT.value,
+        top_dropout=_TOP_DROPOUT.value,
         lrn_beta=_LRN_BETA.value,
+        init_from=_INIT_FROM.value,
+        finetune=_FINETUNE.value,
+        cached_views=_CACHED_VIEWS.value,
+        loss=_LOSS.value,
+        label_smoothing=_LABEL_SMOOTHING.value,
+        class_weights=_CLASS_WEIGHTS.value,
         optimizer=_OPTIMIZER.value,
         learning_rate=_LEARNING_RATE.value,
         schedule=_SCHEDULE.value,
+        plateau_epochs=_PLATEAU_EPOCHS.value,
+        warmup_steps=_WARMUP_STEPS.value,
+        max_gradient_norm=_MAX_GRADIENT_NORM.value,
         weight_decay=_WEIGHT_DECAY.value,
         global_batch_size=_GLOBAL_BATCH_SIZE.value,
         num_epochs=_NUM_EPOCHS.value,
@@ -83,15 +139,38 @@ def main():
     cli.import_tensorflow()
     from deepvideo_tf.training.fit import train
 
-    saved_model = train(
-        config,
-        _SHARDS_DIR.value,
-        _WORKDIR.value,
-        max_bad_fraction=_MAX_BAD_FRACTION.value,
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
+    with contextlib.ExitStack() as stack:
+        saved_model = train(
+            config,
+            _SHARDS_DIR.value,
+            _WORKDIR.value,
+            max_bad_fraction=_MAX_BAD_FRACTION.value,
+            checkpoint_minutes=_CHECKPOINT_MINUTES.value,
+            on_step=_progress_bar(stack),
+            on_epoch=_print_epoch,
+        )
     print(f"Run: {_WORKDIR.value}\nSavedModel: {saved_model}")
     cli.print_next("deepvideo-evaluate", f"--workdir={_WORKDIR.value}", f"--shards_dir={_SHARDS_DIR.value}")
+
+
+def _progress_bar(stack):
+    """What shows the clips seen, in a bar that begins where the run does."""
+    update, before = None, 0
+
+    def on_step(seen, in_all):
+        nonlocal update, before
+        if update is None:
+            update = stack.enter_context(cli.progress(in_all, "clip", "train", done=seen))
+        else:
+            update(seen - before)
+        before = seen
+
+    return on_step
+
+
+def _print_epoch(epoch, logs):
+    numbers = "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
+    cli.print_line(f"epoch {epoch}  {numbers}")
 
 
 def _clip():

@@ -41,6 +41,7 @@ def make_dataset(
     colour_jitter=0.0,
     time_jitter=0.0,
     mixup_alpha=0.0,
+    multi_label=False,
     max_bad_fraction=DEFAULT_MAX_BAD_FRACTION,
 ):
     """A dataset of (clips, targets) batches for `model.fit`, `model.evaluate` and `model.predict`.
@@ -68,12 +69,13 @@ def make_dataset(
         time_jitter: in training, by what part the distance of the frames is changed, at least 0 and below 1.
         mixup_alpha: in training, above 0 mixes each clip with another of its batch, and their targets, in a proportion
             drawn from Beta(alpha, alpha).
+        multi_label: whether the target of each of a clip's labels is 1, for a loss that judges every class by itself,
+            instead of 1 shared out equally among them.
         max_bad_fraction: the part of the records that may be damaged, at least 0 and below 1; above it reading fails.
 
     Returns:
         `tf.data.Dataset` of known length, except where `first_step` is given. Clips are uint8
-        `[batch, time, height, width, 3]`, raw pixels. Targets are float32 `[batch, class]`: 1 shared out equally among
-        the labels of the clip.
+        `[batch, time, height, width, 3]`, raw pixels. Targets are float32 `[batch, class]`.
 
     Raises:
         ShardError: the shards are missing, unfinished or damaged.
@@ -94,7 +96,7 @@ def make_dataset(
     check_int("first_step", first_step, 0, steps - 1)
     if not training:
         reader = _Reader(manifest, shards_dir, max_bad_fraction)
-        clips = _evaluation_clips(reader.in_order(stand_in=True), manifest, clip, num_views=1)
+        clips = _evaluation_clips(reader.in_order(stand_in=True), manifest, clip, num_views=1, multi_label=multi_label)
         batches = clips.map(lambda views, target, video_id: (views[0], target)).batch(batch_size)
         return batches.apply(tf.data.experimental.assert_cardinality(-(-manifest.records // batch_size))).prefetch(2)
     reader = _Reader(manifest, shards_dir, max_bad_fraction)
@@ -110,6 +112,7 @@ def make_dataset(
                 tf.random.fold_in(tf.random.fold_in(seeds, 2), position),
                 colour_jitter,
                 time_jitter,
+                multi_label,
             ),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
@@ -159,6 +162,54 @@ def make_evaluation_dataset(
     check_int("num_views", num_views, 1, MAX_VIEWS)
     encoded = _Reader(manifest, shards_dir, max_bad_fraction).in_order(stand_in=False)
     return _evaluation_clips(encoded, manifest, clip, num_views).batch(batch_size).prefetch(2)
+
+
+def record_names(shards_dir, split, *, seed, epoch, rows, max_bad_fraction=DEFAULT_MAX_BAD_FRACTION):
+    """Names the clips at some places of a training epoch.
+
+    Args:
+        shards_dir: the folder of shards.
+        split: `train`, `validation` or `test`.
+        seed: as `make_dataset` has it.
+        epoch: number of the epoch.
+        rows: places in the epoch, counted in clips from its beginning.
+        max_bad_fraction: the part of the records that may be damaged.
+
+    Returns:
+        List of texts, video id and number of the clip, in the order of `rows`.
+
+    Raises:
+        ShardError: the shards are missing, unfinished or damaged.
+    """
+    reader = _Reader(read_manifest(shards_dir, split), shards_dir, max_bad_fraction)
+    wanted, found = set(rows), {}
+    for row, record in enumerate(reader.shuffled_records(seed, epoch, 0, 1)):
+        if row in wanted:
+            data = records.record_to_dict(record)
+            found[row] = f"{data['video_id']} clip {data['clip_index']}"
+        if len(found) == len(wanted):
+            break
+    return [found[row] for row in rows]
+
+
+def clips_by_class(shards_dir, split, *, max_bad_fraction=DEFAULT_MAX_BAD_FRACTION):
+    """Counts the clips of each class; one with several labels counts for each. Reads all shards once.
+
+    Args:
+        shards_dir: the folder of shards.
+        split: `train`, `validation` or `test`.
+        max_bad_fraction: the part of the records that may be damaged.
+
+    Returns:
+        int64 array `[class]`.
+
+    Raises:
+        ShardError: the shards are missing, unfinished or damaged.
+    """
+    manifest = read_manifest(shards_dir, split)
+    encoded = _Reader(manifest, shards_dir, max_bad_fraction).in_order(stand_in=False)
+    hot = encoded.map(lambda record: tf.cast(_target(records.parse_record(record), manifest, True), tf.int64))
+    return hot.reduce(tf.zeros(len(manifest.classes), tf.int64), tf.add).numpy()
 
 
 @contextlib.contextmanager
@@ -256,9 +307,10 @@ class _Reader:
             epoch: int64 scalar.
             worker: (number, how many).
         """
-        return _from_blocks(lambda epoch: _in_blocks(self._shuffled_records(seed, int(epoch), *worker)), epoch)
+        return _from_blocks(lambda epoch: _in_blocks(self.shuffled_records(seed, int(epoch), *worker)), epoch)
 
-    def _shuffled_records(self, seed, epoch, number, workers):
+    def shuffled_records(self, seed, epoch, number, workers):
+        """Yields what `shuffled` holds, as bytes."""
         rng = np.random.default_rng([seed, epoch])
         paths = [self._paths[index] for index in rng.permutation(len(self._paths))][number::workers]
         # Damaged records, and shards that do not go up evenly into workers, are made up for by seeing others again.
@@ -327,7 +379,7 @@ def _from_blocks(blocks, *arguments):
     return tf.data.Dataset.from_generator(blocks, output_signature=signature, args=arguments).unbatch()
 
 
-def _training_clip(record, manifest, clip, seed, colour_jitter, time_jitter):
+def _training_clip(record, manifest, clip, seed, colour_jitter, time_jitter, multi_label):
     parsed = records.parse_record(record)
     spec = manifest.spec
     if time_jitter:
@@ -339,16 +391,17 @@ def _training_clip(record, manifest, clip, seed, colour_jitter, time_jitter):
     pixels = _decode(parsed[records.FRAMES], numbers, view, clip, spec)
     if colour_jitter:
         pixels = augment.jitter_colours(tf.random.fold_in(seed, 2), pixels, colour_jitter)
-    return pixels, _target(parsed, manifest)
+    return pixels, _target(parsed, manifest, multi_label)
 
 
-def _evaluation_clips(encoded, manifest, clip, num_views):
+def _evaluation_clips(encoded, manifest, clip, num_views, multi_label=False):
     return encoded.map(
-        lambda record: _evaluation_clip(record, manifest, clip, num_views), num_parallel_calls=tf.data.AUTOTUNE
+        lambda record: _evaluation_clip(record, manifest, clip, num_views, multi_label),
+        num_parallel_calls=tf.data.AUTOTUNE,
     )
 
 
-def _evaluation_clip(record, manifest, clip, num_views):
+def _evaluation_clip(record, manifest, clip, num_views, multi_label):
     parsed = records.parse_record(record)
     start = centred_frame_start(manifest.spec.clip_frames, clip.span)
     boxes = view_boxes(manifest.spec.frame_size_px, clip.crop_size_px, num_views, clip.flip)
@@ -357,7 +410,7 @@ def _evaluation_clip(record, manifest, clip, num_views):
         _decode(parsed[records.FRAMES], numbers, tf.constant([int(value) for value in box]), clip, manifest.spec)
         for box in boxes
     ]
-    return tf.stack(views), _target(parsed, manifest), parsed[records.VIDEO_ID]
+    return tf.stack(views), _target(parsed, manifest, multi_label), parsed[records.VIDEO_ID]
 
 
 def _decode(frames, numbers, view, clip, spec):
@@ -383,7 +436,7 @@ def _mirrored(pixels):
     return tf.reshape(tf.reverse(rows, axis=[1]), [time, height, width, channels])
 
 
-def _target(parsed, manifest):
-    """float32 `[class]`: 1 shared out equally among the labels."""
+def _target(parsed, manifest, multi_label):
+    """float32 `[class]`: 1 for each label, or 1 shared out equally among them."""
     hot = tf.reduce_max(tf.one_hot(parsed[records.LABELS], len(manifest.classes)), axis=0)
-    return hot / tf.reduce_sum(hot)
+    return hot if multi_label else hot / tf.reduce_sum(hot)

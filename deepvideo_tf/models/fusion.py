@@ -64,7 +64,7 @@ def single_frame(num_classes, *, num_frames=1, crop_size_px=170, width=1.0, drop
         crop_size_px: height and width of the clip, 11 or more; 170 in the paper.
         width: scale of all filters and hidden units, above 0 and below 8; 1 is the paper's 73,908,071 parameters at
             487 classes.
-        dropout: rate after each hidden dense layer, at least 0 and below 1.
+        dropout: rate after each hidden dense layer, at least 0 and below 1; or a pair, of the first and the second.
         lrn_beta: exponent of the local response normalisation; 0.5 in the paper, 0.75 in AlexNet.
 
     Returns:
@@ -86,7 +86,7 @@ def early_fusion(num_classes, *, num_frames=10, crop_size_px=170, width=1.0, dro
         crop_size_px: height and width of the clip, 11 or more; 170 in the paper.
         width: scale of all filters and hidden units, above 0 and below 8; 1 is the paper's 74,221,703 parameters at
             487 classes.
-        dropout: rate after each hidden dense layer, at least 0 and below 1.
+        dropout: rate after each hidden dense layer, at least 0 and below 1; or a pair, of the first and the second.
         lrn_beta: exponent of the local response normalisation; 0.5 in the paper, 0.75 in AlexNet.
 
     Returns:
@@ -110,7 +110,7 @@ def late_fusion(num_classes, *, num_frames=2, crop_size_px=170, width=1.0, dropo
         crop_size_px: height and width of the clip, 11 or more; 170 in the paper.
         width: scale of all filters and hidden units, above 0 and below 8; 1 is the paper's 125,288,295 parameters at
             487 classes.
-        dropout: rate after each hidden dense layer, at least 0 and below 1.
+        dropout: rate after each hidden dense layer, at least 0 and below 1; or a pair, of the first and the second.
         lrn_beta: exponent of the local response normalisation; 0.5 in the paper, 0.75 in AlexNet.
 
     Returns:
@@ -132,7 +132,7 @@ def slow_fusion(num_classes, *, num_frames=10, crop_size_px=170, width=1.0, drop
         crop_size_px: height and width of the clip, 11 or more; 170 in the paper.
         width: scale of all filters and hidden units, above 0 and below 8; 1 is the paper's 75,511,751 parameters at
             487 classes.
-        dropout: rate after each hidden dense layer, at least 0 and below 1.
+        dropout: rate after each hidden dense layer, at least 0 and below 1; or a pair, of the first and the second.
         lrn_beta: exponent of the local response normalisation; 0.5 in the paper, 0.75 in AlexNet.
 
     Returns:

@@ -46,7 +46,7 @@ def multires(
         crop_size_px: height and width of the clip, 22 or more; 178 in the paper, whose streams see 89 x 89 each.
         width: scale of all filters and hidden units, above 0 and below 8; 1 is the paper's 129,035,495 parameters with
             `single_frame` and 132,242,855 with `slow_fusion`, at 487 classes.
-        dropout: rate after each hidden dense layer, at least 0 and below 1.
+        dropout: rate after each hidden dense layer, at least 0 and below 1; or a pair, of the first and the second.
         lrn_beta: exponent of the local response normalisation; 0.5 in the paper, 0.75 in AlexNet.
 
     Returns:

@@ -29,7 +29,7 @@ def build_model(name, num_classes, *, num_frames=None, crop_size_px=None, width=
         num_frames: frames of the clip; None for what the model takes in the paper.
         crop_size_px: height and width of the clip; None for what the model takes in the paper.
         width: scale of all filters and hidden units, above 0 and below 8; 1 is the paper's.
-        dropout: rate after each hidden dense layer, at least 0 and below 1.
+        dropout: rate after each hidden dense layer, at least 0 and below 1; or a pair, of the first and the second.
         lrn_beta: exponent of the local response normalisation; 0.5 in the paper, 0.75 in AlexNet.
 
     Returns:

@@ -38,8 +38,14 @@ def check_model_arguments(*, num_classes, width, crop_size_px, dropout, lrn_beta
     check_int("num_frames", num_frames, 1)
     check_int("crop_size_px", crop_size_px, min_crop_size_px)
     check_number("width", width, above=0, below=8)
-    check_number("dropout", dropout, least=0, below=1)
+    for rate in _dropout_pair(dropout):
+        check_number("dropout", rate, least=0, below=1)
     check_number("lrn_beta", lrn_beta, above=0, below=8)
+
+
+def _dropout_pair(dropout):
+    """The rates after the first and the second hidden dense layer."""
+    return tuple(dropout) if isinstance(dropout, (tuple, list)) and len(dropout) == 2 else (dropout, dropout)
 
 
 def clip_input(num_frames, crop_size_px):
@@ -111,21 +117,21 @@ def head(ends, *, num_classes, width, dropout):
         ends: list of `[batch, height, width, channel]`, concatenated along their channels.
         num_classes: number of logits.
         width: scale of the numbers of units; 1 is the paper's.
-        dropout: rate of both hidden layers; 0.5 as in AlexNet, which the paper follows.
+        dropout: rate of both hidden layers, or a pair of theirs; 0.5 as in AlexNet, which the paper follows.
 
     Returns:
         Logits, float32 `[batch, num_classes]`.
     """
     x = keras.layers.Concatenate(name="ends")(ends) if len(ends) > 1 else ends[0]
     x = keras.layers.Flatten(data_format=DATA_FORMAT, name="flatten")(x)
-    for number in (6, 7):
+    for number, rate in zip((6, 7), _dropout_pair(dropout), strict=True):
         x = keras.layers.Dense(
             scaled(HIDDEN_UNITS, width),
             activation="relu",
             kernel_initializer=HIDDEN_INITIALIZER,
             name=f"fc{number}",
         )(x)
-        x = keras.layers.Dropout(dropout, name=f"dropout{number}")(x)
+        x = keras.layers.Dropout(rate, name=f"dropout{number}")(x)
     small_normal = keras.initializers.RandomNormal(stddev=0.01)
     # float32 whatever the policy: a softmax of half-precision logits loses the small probabilities.
     return keras.layers.Dense(num_classes, kernel_initializer=small_normal, dtype="float32", name="logits")(x)

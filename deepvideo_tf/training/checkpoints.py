@@ -1,13 +1,21 @@
-"""A run's folder: its checkpoint and what makes it usable by others.
+"""A run's checkpoints: written whole or not at all, checked by hash, enough to go on at the exact step.
 
-A checkpoint is one file, `checkpoint.weights.h5`: the weights, the optimiser's state (hence the number of steps done)
-and, as JSON, the configuration and the model card with the class names. It is replaced by one rename. Only numbers and
-text are read from it: the model is built by this package's own builders, never from a program stored in a file.
+    RUN/checkpoints/step-00001200-5f2b9c0d1e7a4f36.weights.h5     the last three
+    RUN/checkpoints/best-00000800-0a1b2c3d4e5f6071.weights.h5     the best by validation, if there is any
+
+The name holds the number of steps and the beginning of the file's SHA-256, so that one rename publishes both. A file
+holds the weights and the optimiser's state as Keras writes them, the states of dropout's random generators and of the
+running metrics, and, as JSON, the configuration, the model card and the progress of the run. Only numbers and text are
+read from it: the model is built by this package's own builders, never from a program stored in a file.
 """
 
+import contextlib
+import hashlib
 import json
+import logging
 import math
 import os
+import re
 import shutil
 import warnings
 from dataclasses import dataclass
@@ -18,11 +26,17 @@ import keras
 import numpy as np
 
 from deepvideo_tf.config import ModelCard, TrainConfig, from_json, to_json
-from deepvideo_tf.errors import ConfigError, ModelFileError
+from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError
 from deepvideo_tf.models.registry import build_model
 
-CHECKPOINT_NAME = "checkpoint.weights.h5"
+logger = logging.getLogger(__name__)
+
+CHECKPOINTS_DIR = "checkpoints"
+NAME = re.compile(r"(step|best)-(\d{8,})-([0-9a-f]{16})\.weights\.h5")
+UNFINISHED_NAME = "unfinished.weights.h5"
+KEPT = 3
 DESCRIPTION_KEY = "deepvideo_tf"
+STATES_KEY = "deepvideo_tf_states"
 
 
 @dataclass(frozen=True)
@@ -33,110 +47,271 @@ class Run:
         config: how it was trained.
         card: the model's classes, clip and shards.
         model: a `keras.Model` in float32, from uint8 clips to logits.
+        checkpoint: path of the file that its weights come from.
     """
 
     config: TrainConfig
     card: ModelCard
     model: keras.Model
+    checkpoint: Path
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come.
+
+    Args:
+        epoch: number of the epoch that it is in, from 0.
+        step: steps of this epoch that are done; all of them, where only the validation is left to do.
+        total_steps: steps done since the beginning.
+        lowered: how many times the schedule has lowered the learning rate.
+        best: (Hit@1, minus loss) of the best epoch so far, or None.
+        waited: epochs since then, or since the rate was lowered.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    total_steps: int = 0
+    lowered: int = 0
+    best: tuple[float, float] | None = None
+    waited: int = 0
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a checkpoint tells of itself besides its weights.
+    """What a checkpoint tells of itself besides its numbers.
 
     Args:
         config: how the model is trained.
         card: its classes, clip and shards.
         shards_fingerprint: the fingerprint of the shards it is trained on.
+        progress: how far the run had come.
     """
 
     config: TrainConfig
     card: ModelCard
     shards_fingerprint: str
+    progress: Progress
 
 
-def checkpoint_path(workdir):
-    """Where the checkpoint of a run stands."""
-    return Path(workdir) / CHECKPOINT_NAME
+def has_checkpoints(workdir):
+    """Whether a folder holds checkpoints, whole or not."""
+    return bool(_listed(workdir, "step")) or bool(_listed(workdir, "best"))
 
 
-def save_checkpoint(workdir, model, description: Description):
-    """Writes the checkpoint of a run under a temporary name and renames it when it is whole.
+def _listed(workdir, kind):
+    """Checkpoints of a kind, the newest first."""
+    folder = Path(workdir) / CHECKPOINTS_DIR
+    found = [(match, path) for path in _files(folder) if (match := NAME.fullmatch(path.name)) and match[1] == kind]
+    return [path for match, path in sorted(found, key=lambda item: int(item[0][2]), reverse=True)]
+
+
+def _files(folder):
+    return folder.iterdir() if folder.is_dir() else ()
+
+
+def save_checkpoint(workdir, model, metrics, description: Description, *, is_best=False):
+    """Writes a checkpoint under a temporary name, renames it when it is whole, and removes those not kept.
 
     Args:
         workdir: the run's folder.
-        model: the compiled model.
-        description: how it is trained, and what it is.
+        model: the model, with the optimiser that trains it.
+        metrics: list of arrays, the state of the running metrics (`metric_states`).
+        description: how it is trained, and how far.
+        is_best: whether to keep it as the best one, too.
 
     Raises:
-        ModelFileError: the file cannot be written; the checkpoint that was there is still there.
+        ModelFileError: the file cannot be written; the checkpoints that were there are still there.
+        TrainingError: a weight is not finite; nothing is written.
     """
-    path = checkpoint_path(workdir)
-    temporary = path.with_name("unfinished-" + path.name)
-    text = json.dumps(to_json(description))
+    _check_finite(model, description.progress)
+    folder = Path(workdir) / CHECKPOINTS_DIR
+    temporary = folder / UNFINISHED_NAME
+    try:
+        folder.mkdir(exist_ok=True)
+        _write(temporary, model, metrics, description)
+        ending = f"{description.progress.total_steps:08d}-{_hash_of(temporary)}.weights.h5"
+        if is_best:
+            _link(temporary, folder / f"best-{ending}")
+        os.replace(temporary, folder / f"step-{ending}")
+        _sync_folder(folder)
+        for path in _listed(workdir, "step")[KEPT:] + (_listed(workdir, "best")[1:] if is_best else []):
+            path.unlink()
+    except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk by either
+        raise ModelFileError(f"{folder}: no checkpoint can be written: {_first_line(error)}") from None
+
+
+def _check_finite(model, progress):
+    for variable in model.trainable_variables:
+        if not keras.ops.all(keras.ops.isfinite(variable)):
+            raise TrainingError(
+                f"the weights of {variable.path} are not finite after step {progress.total_steps}: try a lower "
+                "learning_rate; the checkpoint before is kept"
+            )
+
+
+def _write(path, model, metrics, description):
     variables = {id(variable): variable for variable in (*model.variables, *model.optimizer.variables)}.values()
     needed = sum(math.prod(variable.shape) * 4 for variable in variables)
+    # HDF5 prints a traceback of its own when the disk is full: better not to begin.
+    free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise OSError(f"it needs {needed} bytes, the disk has {free} left")
+    model.save_weights(path, overwrite=True)
+    text = json.dumps(to_json(description))
+    with h5py.File(path, "a") as file:
+        # A dataset, not an attribute: attributes end at 64 KiB, which ten thousand class names pass.
+        file.create_dataset(DESCRIPTION_KEY, data=np.frombuffer(text.encode(), np.uint8))
+        for number, array in enumerate([*_generator_states(model), *metrics]):
+            file.create_dataset(f"{STATES_KEY}/{number}", data=array)
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _generators(model):
+    """The counters of dropout's random generators, which Keras's weights files leave out."""
+    of_weights = {id(variable) for variable in model.weights}
+    return [variable for variable in model.variables if id(variable) not in of_weights]
+
+
+def _generator_states(model):
+    return [keras.ops.convert_to_numpy(variable) for variable in _generators(model)]
+
+
+def metric_states(model):
+    """The state of the running metrics of a compiled model, a list of arrays."""
+    return [keras.ops.convert_to_numpy(variable) for variable in model.metrics_variables]
+
+
+def set_metric_states(model, states):
+    """Sets what `metric_states` gave."""
+    for variable, state in zip(model.metrics_variables, states, strict=True):
+        variable.assign(state)
+
+
+def _hash_of(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _link(source, target):
+    """A second name for a file; a copy where the file system has no such thing."""
+    with contextlib.suppress(FileExistsError):
+        try:
+            os.link(source, target)
+        except OSError:
+            copy = target.with_name(f"unfinished-{target.name}")
+            shutil.copyfile(source, copy)
+            os.replace(copy, target)
+
+
+def _sync_folder(folder):
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        # HDF5 prints a traceback of its own when the disk is full: better not to begin.
-        free = shutil.disk_usage(path.parent).free
-        if free < needed:
-            raise OSError(f"it needs {needed} bytes, the disk has {free} left")
-        model.save_weights(temporary, overwrite=True)
-        with h5py.File(temporary, "a") as file:
-            # A dataset, not an attribute: attributes end at 64 KiB, which ten thousand class names pass.
-            file.create_dataset(DESCRIPTION_KEY, data=np.frombuffer(text.encode(), np.uint8))
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk by either
-        raise ModelFileError(f"{path}: cannot be written: {str(error).splitlines()[0]:.200}") from None
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def read_description(workdir):
+def _first_line(error):
+    return f"{next(iter(str(error).splitlines()), type(error).__name__):.200}"
+
+
+def find_checkpoint(workdir, *, best):
+    """The checkpoint to use: the newest whose content is what its name says; damaged ones are told of.
+
+    Args:
+        workdir: the run's folder.
+        best: whether to prefer the best by validation, as for judging and serving a model, to the newest, as for going
+            on.
+
+    Returns:
+        Its path.
+
+    Raises:
+        ModelFileError: there is none, or they are all damaged.
+    """
+    candidates = (_listed(workdir, "best") if best else []) + _listed(workdir, "step")
+    if not candidates:
+        raise ModelFileError(f"{workdir}: expected the folder of a trained run, found no {CHECKPOINTS_DIR} in it")
+    for path in candidates:
+        if _hash_of(path) == NAME.fullmatch(path.name)[3]:
+            return path
+        logger.warning("%s: damaged (its content has another hash than its name says); left for the one before", path)
+    raise ModelFileError(f"{candidates[0]}: damaged, and so are all others in its folder")
+
+
+def read_description(path):
     """Reads how a run was trained and what its model is, without building it.
 
     Args:
-        workdir: the run's folder.
+        path: of a checkpoint.
 
     Returns:
         `Description`.
 
     Raises:
-        ModelFileError: there is no checkpoint, or it is damaged or not one of this package's.
+        ModelFileError: it is damaged or not one of this package's.
     """
-    path = checkpoint_path(workdir)
-    if not path.is_file():
-        raise ModelFileError(f"{workdir}: expected the folder of a trained run with {CHECKPOINT_NAME}, found none")
     try:
         with h5py.File(path, "r") as file:
             data = json.loads(file[DESCRIPTION_KEY][()].tobytes())
-        config = from_json(TrainConfig, data["config"], path)
-        return Description(config, from_json(ModelCard, data["card"], path), data["shards_fingerprint"])
+        progress = Progress(**data["progress"])
+        if progress.best is not None:
+            object.__setattr__(progress, "best", tuple(progress.best))
+        return Description(
+            from_json(TrainConfig, data["config"], path),
+            from_json(ModelCard, data["card"], path),
+            data["shards_fingerprint"],
+            progress,
+        )
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ModelFileError(f"{path}: not a whole checkpoint: {str(error).splitlines()[0]:.200}") from None
+        raise ModelFileError(f"{path}: not a whole checkpoint: {_first_line(error)}") from None
 
 
-def load_weights(workdir, model):
-    """Fills a model, and its optimiser if it is compiled with one, from the checkpoint of a run.
+def load_weights(path, model):
+    """Fills a model, and its optimiser if it has one, from a checkpoint.
 
     Args:
-        workdir: the run's folder.
+        path: of the checkpoint.
         model: a model with the same layers.
 
     Raises:
         ModelFileError: the checkpoint is damaged or belongs to another model.
     """
-    path = checkpoint_path(workdir)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns where it leaves a layer as it was
             model.load_weights(path)
     except (OSError, KeyError, ValueError, RuntimeError, UserWarning) as error:
-        raise ModelFileError(f"{path}: its weights do not load: {str(error).splitlines()[0]:.200}") from None
+        raise ModelFileError(f"{path}: its weights do not load: {_first_line(error)}") from None
+
+
+def load_states(path, model):
+    """Sets the random generators of a model to where a checkpoint left them.
+
+    Args:
+        path: of the checkpoint.
+        model: the model, with the weights of the checkpoint.
+
+    Returns:
+        The state of the running metrics, for `set_metric_states`.
+
+    Raises:
+        ModelFileError: the checkpoint is damaged or belongs to another model.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            states = [file[STATES_KEY][str(number)][()] for number in range(len(file[STATES_KEY]))]
+        for generator in _generators(model):
+            generator.assign(states.pop(0))
+    except (OSError, KeyError, IndexError, ValueError, RuntimeError) as error:
+        raise ModelFileError(f"{path}: not a whole checkpoint: {_first_line(error)}") from None
+    return states
 
 
 def load_run(workdir):
-    """Loads a trained model.
+    """Loads a trained model: the best by validation where there are validation shards, else the newest.
 
     Args:
         workdir: the folder that `train` wrote.
@@ -145,13 +320,14 @@ def load_run(workdir):
         `Run`.
 
     Raises:
-        ModelFileError: there is no checkpoint, or it is damaged.
+        ModelFileError: there is no checkpoint, or all are damaged.
     """
-    description = read_description(workdir)
+    path = find_checkpoint(workdir, best=True)
+    description = read_description(path)
     config, card = description.config, description.card
     try:
         model = build_model(card.model, len(card.classes), **config.model_arguments())
     except ConfigError as error:
-        raise ModelFileError(f"{checkpoint_path(workdir)}: {error}") from None
-    load_weights(workdir, model)
-    return Run(config, card, model)
+        raise ModelFileError(f"{path}: {error}") from None
+    load_weights(path, model)
+    return Run(config, card, model, path)

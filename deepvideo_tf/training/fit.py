@@ -1,47 +1,88 @@
-"""Training: Keras's own `compile` and `fit` over the shards, with a checkpoint after every epoch."""
+"""Training: Keras's own `compile`, `fit` and `evaluate` over the shards, in steps that can be interrupted anywhere."""
 
 import contextlib
+import csv
+import io
 import json
+import logging
 import math
 import platform
-from importlib.metadata import version
+import shutil
+import signal
+import threading
+import time
+from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import filelock
 import keras
+import numpy as np
+import tensorflow as tf
 
 from deepvideo_tf.config import ModelCard, TrainConfig, to_json
-from deepvideo_tf.data.dataset import DEFAULT_MAX_BAD_FRACTION, check_clip, make_dataset, naming_damage
-from deepvideo_tf.data.shards import check_classes, manifest_path, read_manifest
+from deepvideo_tf.data.dataset import (
+    DEFAULT_MAX_BAD_FRACTION,
+    check_clip,
+    clips_by_class,
+    make_dataset,
+    naming_damage,
+    record_names,
+)
+from deepvideo_tf.data.shards import Manifest, check_classes, manifest_path, read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
 from deepvideo_tf.exporting import export_saved_model, latest_version
 from deepvideo_tf.files import write_text_atomically
 from deepvideo_tf.models.registry import build_model
+from deepvideo_tf.training import transfer
 from deepvideo_tf.training.checkpoints import (
     Description,
-    checkpoint_path,
+    Progress,
+    find_checkpoint,
+    has_checkpoints,
+    load_states,
     load_weights,
+    metric_states,
     read_description,
     save_checkpoint,
+    set_metric_states,
 )
-from deepvideo_tf.training.metrics import HitAtK
+from deepvideo_tf.training.optimization import after_epoch, compile_model, learning_rate_at
 
-MOMENTUM = 0.9  # section 3.3
+logger = logging.getLogger(__name__)
+
+NAMED_RECORDS = 3  # of a batch whose loss is not finite, in the message; a file has all of them
+NON_FINITE_NAME = "non-finite-batch.json"
 
 
-def train(config: TrainConfig, shards_dir, workdir, *, max_bad_fraction=DEFAULT_MAX_BAD_FRACTION, verbose=0):
+def train(
+    config: TrainConfig,
+    shards_dir,
+    workdir,
+    *,
+    max_bad_fraction=DEFAULT_MAX_BAD_FRACTION,
+    checkpoint_minutes=10.0,
+    on_step=None,
+    on_epoch=None,
+):
     """Trains a model on the `train` shards and ends by exporting it (section 3.3).
 
-    Run again with the same arguments, it goes on after the last whole epoch; a finished run is left as it is. If the
-    shards have a `validation` split, its loss and Hit@1 are computed after every epoch.
+    Run again with the same arguments, it goes on at the step of the last checkpoint and ends with the same weights as
+    if nothing had happened, bit by bit on a CPU. There is a checkpoint after each epoch, every few minutes, and when
+    the run is told to stop (SIGINT, SIGTERM). A finished run is left as it is. If the shards have a `validation` split,
+    its loss and Hit@1 are computed after every epoch, and the best epoch's weights are the ones that are exported.
 
     Args:
         config: what the run is.
         shards_dir: the folder of shards.
-        workdir: the run's folder; made if it is not there. Gets `config.json`, `history.csv`, `checkpoint.weights.h5`
-            and `saved_model/<version>`.
+        workdir: the run's folder; made if it is not there. Gets `config.json`, `history.csv`, `checkpoints/`,
+            `tensorboard/` and `saved_model/<version>`.
         max_bad_fraction: the part of the stored clips that may be damaged, and are skipped with a warning.
-        verbose: 0 for silence, 1 for Keras's progress bar, 2 for a line an epoch.
+        checkpoint_minutes: time from one checkpoint within an epoch to the next.
+        on_step: called before the first and after each step with the clips seen so far and those to be seen in all, for
+            a progress bar.
+        on_epoch: called after each epoch with its number, from 1, and its losses, Hit@1 and learning rate, a dict.
 
     Returns:
         Path of the exported SavedModel's version folder.
@@ -49,38 +90,92 @@ def train(config: TrainConfig, shards_dir, workdir, *, max_bad_fraction=DEFAULT_
     Raises:
         ShardError: the shards are missing, unfinished or damaged, or the validation shards do not go with them.
         ConfigError: the shards cannot give the clips that the model needs, or have a single class.
-        ModelFileError: the folder holds another run, cannot be written, or another process trains there.
+        ModelFileError: the folder holds another run, cannot be written, or another process trains there; or the run to
+            start from does not fit.
         TrainingError: the loss became NaN or infinite.
+        KeyboardInterrupt: the run was told to stop, and has saved where it was.
     """
     manifest = read_manifest(shards_dir, "train")
     if len(manifest.classes) < 2:
         raise ConfigError(f"{shards_dir}: expected shards of 2 classes or more, found 1: {manifest.classes[0]!r}")
     check_clip(manifest, config.clip, shards_dir)
     _check_validation(manifest, shards_dir)
-    card = ModelCard(config.model, manifest.classes, config.clip, manifest.spec)
     with _only_trainer(workdir), _dtype_policy(config.dtype_policy):
-        _check_workdir(workdir, config, card, manifest)
-        keras.utils.set_random_seed(config.seed)
-        steps_per_epoch = math.ceil(manifest.records / config.global_batch_size)
-        model = _compiled_model(config, card, steps_per_epoch)
-        first_epoch = 0
-        if checkpoint_path(workdir).exists():
-            load_weights(workdir, model)
-            first_epoch = int(model.optimizer.iterations) // steps_per_epoch
-        if first_epoch < config.num_epochs:
-            _write_config(workdir, config, card, shards_dir)
-            _trim_history(workdir, first_epoch)
-            with naming_damage(shards_dir, "train"):
-                datasets = _datasets(config, shards_dir, first_epoch, max_bad_fraction)
-                _fit(model, config, card, manifest, datasets, workdir, first_epoch, verbose)
+        run = _begin(config, manifest, shards_dir, workdir)
+        run.checkpoint_s, run.on_step, run.on_epoch = 60 * checkpoint_minutes, on_step, on_epoch
+        is_finished = run.progress.epoch >= config.num_epochs
+        if not is_finished:
+            _write_config(run)
+            with naming_damage(shards_dir, "train", *_validation_split(shards_dir)):
+                _train_all_epochs(run, max_bad_fraction)
         export_dir = Path(workdir) / "saved_model"
-        is_exported = first_epoch >= config.num_epochs and latest_version(export_dir) is not None
-        return latest_version(export_dir) if is_exported else export_saved_model(workdir, export_dir)
+        if is_finished and (exported := latest_version(export_dir)) is not None:
+            return exported
+        return export_saved_model(workdir, export_dir)
+
+
+@dataclass
+class _TrainingRun:
+    """A run that is being trained: what stays the same, then what changes."""
+
+    config: TrainConfig
+    card: ModelCard
+    manifest: Manifest
+    shards_dir: Path
+    workdir: Path
+    model: keras.Model  # from clips to logits
+    frozen: keras.Model | None  # from clips to features, if these are cached
+    trained: keras.Model  # the model, or its part from features to logits
+    steps_per_epoch: int
+    progress: Progress
+    metrics: list | None = None  # of an epoch that was interrupted
+    checkpoint_s: float = 0.0
+    on_step: Any = None
+    on_epoch: Any = None
+    saved_at_s: float = 0.0
+    told_to_stop: bool = False
+    tensorboard: Any = None
+
+    def description(self):
+        return Description(self.config, self.card, self.manifest.fingerprint, self.progress)
+
+
+def _begin(config, manifest, shards_dir, workdir):
+    """A new run, or the one in the folder where its last checkpoint left it."""
+    card = ModelCard(config.model, manifest.classes, config.clip, manifest.spec, config.loss)
+    checkpoint = find_checkpoint(workdir, best=False) if has_checkpoints(workdir) else None
+    if checkpoint is not None:
+        _check_workdir(workdir, read_description(checkpoint), config, card, manifest)
+    keras.utils.set_random_seed(config.seed)
+    model = build_model(config.model, len(card.classes), **config.model_arguments())
+    if checkpoint is None and config.finetune != "scratch":
+        taken, new = transfer.take_weights(model, card, config)
+        logger.info("from %s: %s; new: %s", config.init_from, ", ".join(taken), ", ".join(new) or "none")
+    transfer.freeze(model, config.finetune)
+    frozen, trained = None, model
+    if config.finetune in transfer.TRAINED_LAYERS and config.cached_views:
+        frozen, trained = transfer.split_model(model, config.finetune)
+    compile_model(trained, config)
+    if trained is not model:
+        model.compile(trained.optimizer)  # so that its checkpoints hold the optimiser's state
+    steps_per_epoch = math.ceil(manifest.records / config.global_batch_size)
+    run = _TrainingRun(
+        config, card, manifest, Path(shards_dir), Path(workdir), model, frozen, trained, steps_per_epoch, Progress()
+    )
+    if checkpoint is not None:
+        load_weights(checkpoint, model)
+        run.progress = read_description(checkpoint).progress
+        run.metrics = load_states(checkpoint, model)
+    return run
+
+
+def _validation_split(shards_dir):
+    return ["validation"] if manifest_path(shards_dir, "validation").exists() else []
 
 
 def _check_validation(manifest, shards_dir):
     """Validation shards must be judged by the same classes, and hold the same kind of clips."""
-    if not manifest_path(shards_dir, "validation").exists():
+    if not _validation_split(shards_dir):
         return
     validation = read_manifest(shards_dir, "validation")
     check_classes(f"{shards_dir} (train)", manifest.classes, f"{shards_dir} (validation)", validation.classes)
@@ -110,10 +205,7 @@ def _dtype_policy(name):
         keras.config.set_dtype_policy(before)
 
 
-def _check_workdir(workdir, config, card, manifest):
-    if not checkpoint_path(workdir).exists():
-        return
-    there = read_description(workdir)
+def _check_workdir(workdir, there, config, card, manifest):
     if there.card != card or there.shards_fingerprint != manifest.fingerprint:
         raise ModelFileError(
             f"{workdir}: holds a run of another model, other classes or other shards; give another folder"
@@ -124,94 +216,279 @@ def _check_workdir(workdir, config, card, manifest):
         raise ModelFileError(f"{workdir}: holds a run with another configuration ({changed}); give another folder")
 
 
-def _trim_history(workdir, first_epoch):
-    """Takes out of `history.csv` the epochs that will be trained again: their checkpoint was never written."""
-    path = Path(workdir) / "history.csv"
-    if path.exists():
-        header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
-        kept = [row for row in rows if row.partition(",")[0].isdigit() and int(row.partition(",")[0]) < first_epoch]
-        write_text_atomically(path, header + "".join(kept))
-
-
-def _compiled_model(config, card, steps_per_epoch):
-    model = build_model(config.model, len(card.classes), **config.model_arguments())
-    rate = config.learning_rate
-    if config.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, steps_per_epoch * config.num_epochs)
-    if config.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
-    else:
-        optimizer = keras.optimizers.SGD(rate, momentum=MOMENTUM, weight_decay=config.weight_decay)
-    model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), metrics=[HitAtK(1)])
-    model.optimizer.build(model.trainable_variables)  # so that a checkpoint can fill its state
-    return model
-
-
-def _write_config(workdir, config, card, shards_dir):
-    names = ("deepvideo-tf", "tensorflow", "keras", "numpy")
+def _write_config(run):
     data = {
-        "config": to_json(config),
-        "card": to_json(card),
-        "shards_dir": str(shards_dir),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in names},
+        "config": to_json(run.config),
+        "card": to_json(run.card),
+        "shards_dir": str(run.shards_dir),
+        "versions": {"python": platform.python_version()}
+        | dict(sorted((item.name, item.version) for item in metadata.distributions())),
     }
-    write_text_atomically(Path(workdir) / "config.json", json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    write_text_atomically(run.workdir / "config.json", json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 
-def _datasets(config, shards_dir, first_epoch, max_bad_fraction):
-    """The training set, and the validation set or None."""
-    batches = {
-        "clip": config.clip,
-        "batch_size": config.global_batch_size,
-        "max_bad_fraction": max_bad_fraction,
-    }
-    validation = None
-    if manifest_path(shards_dir, "validation").exists():
-        validation = make_dataset(shards_dir, "validation", **batches)
-    training = make_dataset(
-        shards_dir,
+def _train_all_epochs(run, max_bad_fraction):
+    datasets = _cached_datasets(run, max_bad_fraction) if run.frozen else _datasets(run, max_bad_fraction)
+    run.tensorboard = tf.summary.create_file_writer(str(run.workdir / "tensorboard"))
+    with _stopping_at_signals(run):
+        _tell_step(run)
+        while run.progress.epoch < run.config.num_epochs:
+            _train_epoch(run, *datasets)
+    run.tensorboard.close()
+    shutil.rmtree(run.workdir / transfer.FEATURES_DIR, ignore_errors=True)
+
+
+def _datasets(run, max_bad_fraction):
+    """The training set, as a function of epoch and first step, and the validation set or None."""
+    training = _training_set(run, max_bad_fraction, run.progress.epoch, run.progress.step)
+    # Each pass over the dataset is the next epoch's.
+    return (lambda epoch, first_step: training), _validation_set(run, max_bad_fraction)
+
+
+def _training_set(run, max_bad_fraction, first_epoch, first_step=0):
+    """Batches of clips, targets and the clips' weights."""
+    config = run.config
+    batches = make_dataset(
+        run.shards_dir,
         "train",
+        config.clip,
+        batch_size=config.global_batch_size,
         training=True,
         seed=config.seed,
         first_epoch=first_epoch,
+        first_step=first_step,
         colour_jitter=config.colour_jitter,
         time_jitter=config.time_jitter,
         mixup_alpha=config.mixup_alpha,
-        **batches,
+        multi_label=config.loss == "sigmoid",
+        max_bad_fraction=max_bad_fraction,
     )
+    weights = tf.constant(_class_weights(run, max_bad_fraction), tf.float32)
+
+    def with_weights(clips, targets):
+        return clips, targets, tf.linalg.matvec(targets, weights) / tf.reduce_sum(targets, axis=1)
+
+    return batches.map(with_weights)
+
+
+def _class_weights(run, max_bad_fraction):
+    """How much a clip of each class counts, `[class]`; 1 on average over the clips."""
+    if run.config.class_weights == "none":
+        return np.ones(len(run.card.classes))
+    counts = clips_by_class(run.shards_dir, "train", max_bad_fraction=max_bad_fraction)
+    present = counts > 0
+    return np.where(present, counts.sum() / (present.sum() * np.maximum(counts, 1)), 0.0)
+
+
+def _validation_set(run, max_bad_fraction):
+    for split in _validation_split(run.shards_dir):
+        return make_dataset(
+            run.shards_dir,
+            split,
+            run.config.clip,
+            batch_size=run.config.global_batch_size,
+            multi_label=run.config.loss == "sigmoid",
+            max_bad_fraction=max_bad_fraction,
+        )
+    return None
+
+
+def _cached_datasets(run, max_bad_fraction):
+    """As `_datasets`, of features that are computed first."""
+    config, validation = run.config, _validation_set(run, max_bad_fraction)
+    fingerprints = [read_manifest(run.shards_dir, split).fingerprint for split in _validation_split(run.shards_dir)]
+    identity = transfer.features_identity(
+        run.frozen, json.dumps(to_json(config)), run.manifest.fingerprint, *fingerprints
+    )
+    folder = run.workdir / transfer.FEATURES_DIR / identity
+
+    def table(name, batches, rows):
+        return transfer.compute_features(folder / f"{name}.npy", run.frozen, batches, rows, len(run.card.classes))
+
+    tables = []
+    for view in range(min(config.cached_views, config.num_epochs)):
+        batches = _training_set(run, max_bad_fraction, view).take(run.steps_per_epoch)
+        tables.append(table(f"train-{view}", batches, run.manifest.records))
+
+    def training(epoch, first_step):
+        order = _cached_order(run, epoch)
+        return transfer.FeatureBatches(tables[epoch % len(tables)], config.global_batch_size, order, first_step)
+
+    if validation is not None:
+        rows = read_manifest(run.shards_dir, "validation").records
+        unweighted = validation.map(lambda clips, targets: (clips, targets, tf.ones(tf.shape(clips)[0])))
+        cached = table("validation", unweighted, rows)
+        validation = transfer.FeatureBatches(cached, config.global_batch_size, np.arange(rows))
     return training, validation
 
 
-def _fit(model, config, card, manifest, datasets, workdir, first_epoch, verbose):
-    training, validation = datasets
-    model.fit(
-        training,
-        validation_data=validation,
-        initial_epoch=first_epoch,
-        epochs=config.num_epochs,
-        shuffle=False,  # the dataset shuffles
-        verbose=verbose,
-        callbacks=[
-            _StopAtNonFiniteLoss(),
-            keras.callbacks.CSVLogger(str(Path(workdir) / "history.csv"), append=first_epoch > 0),
-            _SaveCheckpoint(workdir, config, card, manifest.fingerprint),
-        ],
+def _cached_order(run, epoch):
+    """The order in which an epoch sees the rows of its table of features."""
+    return np.random.default_rng([run.config.seed, epoch]).permutation(run.manifest.records)
+
+
+def _train_epoch(run, training, validation):
+    """Trains what is left of an epoch, judges it, and keeps it."""
+    epoch, first_step = run.progress.epoch, run.progress.step
+    if first_step < run.steps_per_epoch:
+        run.trained.fit(
+            training(epoch, first_step),
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            steps_per_epoch=run.steps_per_epoch - first_step,
+            shuffle=False,  # the dataset shuffles
+            verbose=0,
+            callbacks=[_EveryStep(run)],
+        )
+    else:
+        set_metric_states(run.trained, run.metrics)
+    run.metrics = metric_states(run.trained)
+    logs = {"learning_rate": _learning_rate(run, run.progress.total_steps - 1), **_metrics_of(run.trained)}
+    if validation is not None:
+        run.trained.evaluate(validation, verbose=0, callbacks=[_WhileJudging(run)])
+        logs |= {f"val_{name}": value for name, value in _metrics_of(run.trained).items()}
+    _check_finite(run, logs)
+    run.progress, is_best = after_epoch(run.progress, run.config, logs)
+    _write_history(run.workdir, epoch, logs)
+    _write_tensorboard(run.tensorboard, epoch, logs)
+    _save(run, is_best=is_best and validation is not None)
+    run.metrics = None
+    if run.on_epoch is not None:
+        run.on_epoch(epoch + 1, logs)
+    if run.told_to_stop:
+        _stop(run)
+
+
+def _tell_step(run):
+    if run.on_step is not None:
+        records, size = run.manifest.records, run.config.global_batch_size
+        seen = run.progress.epoch * records + min(run.progress.step * size, records)
+        run.on_step(seen, run.config.num_epochs * records)
+
+
+def _metrics_of(model):
+    return {name: float(value) for name, value in model.get_metrics_result().items()}
+
+
+def _learning_rate(run, step):
+    return learning_rate_at(run.config, step, run.steps_per_epoch * run.config.num_epochs, run.progress.lowered)
+
+
+def _check_finite(run, logs):
+    bad = [f"{name}={value}" for name, value in logs.items() if not math.isfinite(value)]
+    if bad:
+        raise TrainingError(f"{', '.join(bad)} after step {run.progress.total_steps}: try a lower learning_rate")
+
+
+def _save(run, *, is_best=False):
+    save_checkpoint(run.workdir, run.model, run.metrics or [], run.description(), is_best=is_best)
+    run.saved_at_s = time.monotonic()
+
+
+def _stop(run):
+    raise KeyboardInterrupt(
+        f"interrupted; saved in {run.workdir} after step {run.progress.total_steps}: the same command goes on from it"
     )
 
 
-class _StopAtNonFiniteLoss(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch, logs=None):
-        if not math.isfinite(logs["loss"]):
-            raise TrainingError(
-                f"the loss is {logs['loss']} at step {int(self.model.optimizer.iterations)}: try a lower learning_rate"
-            )
+@contextlib.contextmanager
+def _stopping_at_signals(run):
+    """Lets the first SIGINT or SIGTERM end the run after the step that it is in; a second one ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_):
+        if run.told_to_stop:
+            raise KeyboardInterrupt
+        run.told_to_stop = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-class _SaveCheckpoint(keras.callbacks.Callback):
-    def __init__(self, workdir, config, card, shards_fingerprint):
+class _EveryStep(keras.callbacks.Callback):
+    """Sets the learning rate, counts, watches over the loss, saves from time to time."""
+
+    def __init__(self, run):
         super().__init__()
-        self.workdir = workdir
-        self.description = Description(config, card, shards_fingerprint)
+        self._run = run
 
-    def on_epoch_end(self, epoch, logs=None):
-        save_checkpoint(self.workdir, self.model, self.description)
+    def on_epoch_begin(self, epoch, logs=None):
+        self._run.saved_at_s = time.monotonic()
+        if self._run.metrics:  # of the part of the epoch that was trained before an interruption
+            set_metric_states(self.model, self._run.metrics)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.model.optimizer.learning_rate = _learning_rate(self._run, self._run.progress.total_steps)
+
+    def on_train_batch_end(self, batch, logs=None):
+        run = self._run
+        if not math.isfinite(logs["loss"]):
+            raise _non_finite(run, logs["loss"])
+        progress = run.progress
+        run.progress = replace(progress, step=progress.step + 1, total_steps=progress.total_steps + 1)
+        _tell_step(run)
+        if run.told_to_stop or time.monotonic() - run.saved_at_s > run.checkpoint_s:
+            run.metrics = metric_states(self.model)
+            _save(run)
+        if run.told_to_stop:
+            _stop(run)
+
+
+class _WhileJudging(keras.callbacks.Callback):
+    """Saves and leaves when told so: the epoch's steps are done, its validation will be done again."""
+
+    def __init__(self, run):
+        super().__init__()
+        self._run = run
+
+    def on_test_batch_end(self, batch, logs=None):
+        if self._run.told_to_stop:
+            _save(self._run)
+            _stop(self._run)
+
+
+def _non_finite(run, loss):
+    """What to say of a step whose loss is not finite; the names of its clips are kept in a file."""
+    epoch, step = run.progress.epoch, run.progress.step
+    size = run.config.global_batch_size
+    rows = range(step * size, min((step + 1) * size, run.manifest.records))
+    if run.frozen:
+        rows = _cached_order(run, epoch)[rows.start : rows.stop]
+        epoch %= min(run.config.cached_views, run.config.num_epochs)
+    names = record_names(run.shards_dir, "train", seed=run.config.seed, epoch=epoch, rows=rows)
+    data = {"step": run.progress.total_steps, "epoch": run.progress.epoch, "loss": str(loss), "clips": names}
+    path = run.workdir / NON_FINITE_NAME
+    write_text_atomically(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    shown = ", ".join(names[:NAMED_RECORDS]) + (", ..." if len(names) > NAMED_RECORDS else "")
+    return TrainingError(
+        f"the loss is {loss} at step {run.progress.total_steps + 1}: try a lower learning_rate, or look at the "
+        f"{len(names)} clips of its batch, which {path} names ({shown}); the last checkpoint is kept"
+    )
+
+
+def _write_history(workdir, epoch, logs):
+    """Adds an epoch to `history.csv`, in place of those that an interrupted process may have written after it."""
+    path = workdir / "history.csv"
+    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["epoch", *logs], lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(row for row in rows if row["epoch"].isdigit() and int(row["epoch"]) < epoch)
+    writer.writerow({"epoch": epoch, **logs})
+    write_text_atomically(path, text.getvalue())
+
+
+def _write_tensorboard(writer, epoch, logs):
+    """Scalars by epoch, as TensorBoard shows them. `tf.summary.scalar` would want TensorBoard to be installed."""
+    plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
+    kind = tf.compat.v1.SummaryMetadata(plugin_data=plugin, data_class=1)  # 1 is DATA_CLASS_SCALAR
+    with writer.as_default(step=epoch):
+        for name, value in logs.items():
+            tf.summary.write(name, tf.constant(value, tf.float32), metadata=kind)
+    writer.flush()

@@ -4,17 +4,14 @@ import shutil
 from dataclasses import replace
 
 import filelock
-import h5py
 import keras
 import numpy as np
 import pytest
 
 import deepvideo_tf as dv
-from deepvideo_tf.config import ModelCard
 from deepvideo_tf.data.shards import read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
-from deepvideo_tf.training import fit
-from deepvideo_tf.training.checkpoints import checkpoint_path, load_run, read_description
+from deepvideo_tf.training.checkpoints import load_run
 from tests.conftest import flip_a_bit, rewrite_manifest
 
 
@@ -27,11 +24,16 @@ def test_a_run_holds_what_others_need(small_run, small_config, small_shards):
     assert run.model.dtype_policy.name == "float32"
     written = json.loads((small_run / "config.json").read_text())
     assert written["config"]["model"] == "multires_early_fusion"
-    assert set(written["versions"]) == {"python", "deepvideo-tf", "tensorflow", "keras", "numpy"}
+    assert set(written["versions"]) > {"python", "deepvideo-tf", "tensorflow", "keras", "numpy", "av", "h5py"}
     with open(small_run / "history.csv") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1"]
     assert (small_run / "saved_model/1/saved_model.pb").is_file()
     assert not list(small_run.glob("unfinished*"))
+
+
+def checkpoint_names(workdir):
+    """They hold the hashes of the files: equal names are equal weights, optimiser states and all else, bit by bit."""
+    return sorted(path.name for path in (workdir / "checkpoints").iterdir())
 
 
 def weights(workdir):
@@ -40,47 +42,16 @@ def weights(workdir):
 
 def test_training_is_reproducible_and_the_seed_matters(small_run, small_config, small_shards, tmp_path):
     dv.train(small_config, small_shards, tmp_path / "same")
-    for one, same in zip(weights(small_run), weights(tmp_path / "same"), strict=True):
-        np.testing.assert_allclose(one, same, atol=1e-5)
+    assert checkpoint_names(tmp_path / "same") == checkpoint_names(small_run)
     dv.train(replace(small_config, seed=1), small_shards, tmp_path / "other")
     assert not np.allclose(weights(small_run)[0], weights(tmp_path / "other")[0], atol=1e-3)
 
 
 def test_a_finished_run_is_left_alone(small_run, small_config, small_shards):
-    before = checkpoint_path(small_run).stat().st_mtime_ns
+    before = {path: path.stat().st_mtime_ns for path in small_run.rglob("*")}
     assert dv.train(small_config, small_shards, small_run) == small_run / "saved_model" / "1"
-    assert checkpoint_path(small_run).stat().st_mtime_ns == before
-
-
-class _StopError(Exception):
-    pass
-
-
-def test_an_interrupted_run_goes_on_after_its_last_epoch(small_run, small_config, small_shards, tmp_path, monkeypatch):
-    config = replace(small_config, dropout=0.0)
-    dv.train(config, small_shards, tmp_path / "whole")
-
-    save = fit.save_checkpoint
-
-    def save_and_stop(*arguments):
-        save(*arguments)
-        raise _StopError
-
-    monkeypatch.setattr(fit, "save_checkpoint", save_and_stop)
-    with pytest.raises(_StopError):
-        dv.train(config, small_shards, tmp_path / "parts")
-    monkeypatch.setattr(fit, "save_checkpoint", save)
-    seen = []
-    make_dataset = fit.make_dataset
-    monkeypatch.setattr(
-        fit, "make_dataset", lambda *args, **kwargs: seen.append(kwargs["first_epoch"]) or make_dataset(*args, **kwargs)
-    )
-    dv.train(config, small_shards, tmp_path / "parts")
-    assert seen == [1]
-    for one, same in zip(weights(tmp_path / "whole"), weights(tmp_path / "parts"), strict=True):
-        np.testing.assert_allclose(one, same, atol=1e-5)
-    with open(tmp_path / "parts/history.csv") as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1"]
+    after = {path: path.stat().st_mtime_ns for path in small_run.rglob("*")}
+    assert {path.name for path in after if after[path] != before.get(path)} <= {".train.lock"}
 
 
 def test_validation_is_judged_if_there_is_any(small_config, small_shards, tmp_path):
@@ -108,19 +79,6 @@ def test_mixed_precision_trains_resumes_and_loads_as_float32(small_config, small
     dv.train(config, small_shards, tmp_path / "run")
     assert keras.config.dtype_policy().name == before
     assert load_run(tmp_path / "run").model.get_layer("fovea_conv1").compute_dtype == "float32"
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
-def test_optimizers(small_config, small_shards, optimizer, schedule):
-    config = replace(small_config, optimizer=optimizer, schedule=schedule)
-    manifest = read_manifest(small_shards, "train")
-    model = fit._compiled_model(config, ModelCard(config.model, manifest.classes, config.clip, manifest.spec), 10)
-    settings = model.optimizer.get_config()
-    assert settings["weight_decay"] == 5e-4
-    if optimizer == "sgd":
-        assert settings["momentum"] == 0.9  # section 3.3
-    assert isinstance(settings["learning_rate"], dict) == (schedule == "cosine")
 
 
 class TestRefusals:
@@ -173,35 +131,3 @@ class TestRefusals:
         config = replace(small_config, optimizer="sgd", learning_rate=1e30)
         with pytest.raises(TrainingError, match=r"the loss is \w+ at step \d+: try a lower learning_rate"):
             dv.train(config, small_shards, tmp_path / "run")
-
-
-class TestCheckpoint:
-    @pytest.fixture
-    def copy(self, small_run, tmp_path):
-        shutil.copytree(small_run, tmp_path / "run")
-        return tmp_path / "run"
-
-    def test_no_run(self, tmp_path):
-        with pytest.raises(ModelFileError, match="expected the folder of a trained run"):
-            load_run(tmp_path)
-
-    @pytest.mark.parametrize("keep", [0, 100, 5000, -1])
-    def test_cut_short(self, copy, keep):
-        path = checkpoint_path(copy)
-        path.write_bytes(path.read_bytes()[:keep])
-        with pytest.raises(ModelFileError, match=str(path)) as caught:
-            load_run(copy)
-        assert "\n" not in str(caught.value)
-
-    def test_foreign(self, copy):
-        with h5py.File(checkpoint_path(copy), "w") as file:
-            file["weights"] = [1, 2]
-        with pytest.raises(ModelFileError, match="not a whole checkpoint"):
-            load_run(copy)
-
-    def test_of_other_weights(self, copy, small_config):
-        description = read_description(copy)
-        other = fit._compiled_model(replace(small_config, width=0.1), description.card, 1)
-        fit.save_checkpoint(copy, other, description)
-        with pytest.raises(ModelFileError, match="its weights do not load"):
-            load_run(copy)

@@ -1,0 +1,159 @@
+"""Starting from another run's weights, and training only a part of the layers (section 4.2)."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from deepvideo_tf.errors import ConfigError, ModelFileError
+from deepvideo_tf.models.inflation import inflate_weights
+from deepvideo_tf.training.checkpoints import load_run
+
+# The layers that each mode trains, and the layer whose output is the features that these begin from.
+TRAINED_LAYERS = {"top": ("dropout7", "logits"), "top3": ("fc6", "dropout6", "fc7", "dropout7", "logits")}
+FEATURES_LAYER = {"top": "fc7", "top3": "flatten"}
+FEATURES_DIR = "features"  # in the run's folder, while it trains
+
+
+def take_weights(model, card, config):
+    """Fills a new model from the run that `config.init_from` names (section 4.2).
+
+    Every layer is taken, through `inflate_weights` where the models differ, except the top one, which is taken only if
+    both runs have the same classes in the same order.
+
+    Args:
+        model: the new model; its own weights stay in layers that are not taken.
+        card: its `ModelCard`.
+        config: its `TrainConfig`.
+
+    Returns:
+        Names of the layers that were taken, and of those that are new.
+
+    Raises:
+        ModelFileError: there is no such run, or its weights do not fit.
+    """
+    source = load_run(config.init_from)
+    for name in ("width", "lrn_beta"):
+        there, here = getattr(source.config, name), getattr(config, name)
+        if there != here:
+            raise ModelFileError(f"{config.init_from}: has {name}={there}, expected {here} as here")
+    own_top = model.get_layer("logits").get_weights()
+    try:
+        inflate_weights(source.model, model)
+    except ConfigError as error:
+        raise ModelFileError(f"{config.init_from}: its weights do not fit a {card.model}: {error}") from None
+    new = []
+    if source.card.classes != card.classes:
+        model.get_layer("logits").set_weights(own_top)
+        new = ["logits"]
+    taken = [layer.name for layer in model.layers if layer.weights and layer.name not in new]
+    return taken, new
+
+
+def freeze(model, finetune):
+    """Freezes the layers that a mode does not train.
+
+    Args:
+        model: a model of this package.
+        finetune: `top`, `top3`, `all` or `scratch`.
+    """
+    trained = TRAINED_LAYERS.get(finetune)
+    for layer in model.layers:
+        layer.trainable = trained is None or layer.name in trained
+
+
+def split_model(model, finetune):
+    """Parts a model where its frozen layers end.
+
+    Args:
+        model: a model of this package.
+        finetune: `top` or `top3`.
+
+    Returns:
+        The frozen part, from clips to features, and the trained part, from features to logits. They share the model's
+        layers.
+    """
+    features = model.get_layer(FEATURES_LAYER[finetune]).output
+    inputs = keras.Input(features.shape[1:], dtype="float32", name="features")
+    x = inputs
+    for name in TRAINED_LAYERS[finetune]:
+        x = model.get_layer(name)(x)
+    return keras.Model(model.input, features), keras.Model(inputs, x)
+
+
+class FeatureBatches(keras.utils.PyDataset):
+    """One epoch's batches of cached features, in an order that is a function of seed and epoch.
+
+    Args:
+        table: what `compute_features` gives.
+        batch_size: clips in a batch; the last one may be smaller.
+        order: numbers of the rows, in the order in which they are seen.
+        first_step: batches that are left out, since they have been seen.
+    """
+
+    def __init__(self, table, batch_size, order, first_step=0):
+        super().__init__()
+        self._table = table
+        self._batch_size = batch_size
+        self._order = order[first_step * batch_size :]
+
+    def __len__(self):
+        return -(-len(self._order) // self._batch_size)
+
+    def __getitem__(self, index):
+        rows = self._table[self._order[index * self._batch_size : (index + 1) * self._batch_size]]
+        return (rows["features"], rows["target"], rows["weight"])
+
+
+def features_identity(frozen, *texts):
+    """A name for the features of a frozen net: a hash of its weights and of all else that they depend on."""
+    digest = hashlib.sha256("\n".join(texts).encode())
+    for array in frozen.get_weights():
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:16]
+
+
+def compute_features(path, frozen, batches, rows, num_classes):
+    """Computes the features of a dataset's clips into a file, unless it is there.
+
+    Args:
+        path: the file, `.npy`.
+        frozen: from clips to features.
+        batches: dataset of (clips, targets, weights).
+        rows: number of clips.
+        num_classes: number of classes.
+
+    Returns:
+        Structured array of `rows`, read from the disk as it is used: `features`, float32, `target`, float32 `[class]`,
+        and `weight`, float32.
+
+    Raises:
+        ConfigError: the disk has no room for them.
+    """
+    path = Path(path)
+    shape = frozen.output_shape[1:]
+    row = np.dtype([("features", np.float32, shape), ("target", np.float32, (num_classes,)), ("weight", np.float32)])
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        if free < rows * row.itemsize:
+            raise ConfigError(
+                f"cached_views must leave room on the disk: the features of {rows} clips take {rows * row.itemsize} "
+                f"bytes, {free} are free; with cached_views=0 nothing is cached"
+            )
+        unfinished = path.with_name(f"unfinished-{path.name}")
+        table = np.lib.format.open_memmap(unfinished, mode="w+", dtype=row, shape=(rows,))
+        done = 0
+        for clips, targets, weights in batches:
+            part = slice(done, done + len(clips))
+            table["features"][part] = np.asarray(frozen.predict_on_batch(clips), np.float32)
+            table["target"][part] = targets
+            table["weight"][part] = weights
+            done = part.stop
+        table.flush()
+        del table
+        os.replace(unfinished, path)
+    return np.load(path, mmap_mode="r")
