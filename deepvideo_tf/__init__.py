@@ -34,6 +34,7 @@ _HOMES = {
     "make_dataset": "deepvideo_tf.data.dataset",
     "make_synthetic": "deepvideo_tf.data.synthetic",
     "HitAtK": "deepvideo_tf.training.metrics",
+    "initialize_from_clips": "deepvideo_tf.training.initialization",
     "train": "deepvideo_tf.training.fit",
     "evaluate": "deepvideo_tf.evaluation",
     "load_predictor": "deepvideo_tf.prediction",

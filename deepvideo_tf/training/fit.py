@@ -35,7 +35,7 @@ from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, Trainin
 from deepvideo_tf.exporting import export_saved_model, latest_version
 from deepvideo_tf.files import write_text_atomically
 from deepvideo_tf.models.registry import build_model
-from deepvideo_tf.training import transfer
+from deepvideo_tf.training import initialization, transfer
 from deepvideo_tf.training.checkpoints import (
     Description,
     Progress,
@@ -101,7 +101,8 @@ def train(
     check_clip(manifest, config.clip, shards_dir)
     _check_validation(manifest, shards_dir)
     with _only_trainer(workdir), _dtype_policy(config.dtype_policy):
-        run = _begin(config, manifest, shards_dir, workdir)
+        with naming_damage(shards_dir, "train"):
+            run = _begin(config, manifest, shards_dir, workdir, max_bad_fraction)
         run.checkpoint_s, run.on_step, run.on_epoch = 60 * checkpoint_minutes, on_step, on_epoch
         is_finished = run.progress.epoch >= config.num_epochs
         if not is_finished:
@@ -140,7 +141,7 @@ class _TrainingRun:
         return Description(self.config, self.card, self.manifest.fingerprint, self.progress)
 
 
-def _begin(config, manifest, shards_dir, workdir):
+def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
     """A new run, or the one in the folder where its last checkpoint left it."""
     card = ModelCard(config.model, manifest.classes, config.clip, manifest.spec, config.loss)
     checkpoint = find_checkpoint(workdir, best=False) if has_checkpoints(workdir) else None
@@ -166,7 +167,17 @@ def _begin(config, manifest, shards_dir, workdir):
         load_weights(checkpoint, model)
         run.progress = read_description(checkpoint).progress
         run.metrics = load_states(checkpoint, model)
+    elif config.finetune == "scratch":
+        _initialize(run, max_bad_fraction)
     return run
+
+
+def _initialize(run, max_bad_fraction):
+    """Fits a new model to the first clips that it will see."""
+    batches = _training_set(run, max_bad_fraction, first_epoch=0)
+    batches = batches.take(math.ceil(initialization.CLIPS / run.config.global_batch_size))
+    clips = np.concatenate([clips for clips, _, _ in batches.as_numpy_iterator()])
+    initialization.initialize_from_clips(run.model, clips[: initialization.CLIPS])
 
 
 def _validation_split(shards_dir):

@@ -22,10 +22,10 @@ def take_weights(model, card, config):
     """Fills a new model from the run that `config.init_from` names (section 4.2).
 
     Every layer is taken, through `inflate_weights` where the models differ, except the top one, which is taken only if
-    both runs have the same classes in the same order.
+    both runs have the same classes in the same order; a new one begins at 0.
 
     Args:
-        model: the new model; its own weights stay in layers that are not taken.
+        model: the new model.
         card: its `ModelCard`.
         config: its `TrainConfig`.
 
@@ -40,14 +40,14 @@ def take_weights(model, card, config):
         there, here = getattr(source.config, name), getattr(config, name)
         if there != here:
             raise ModelFileError(f"{config.init_from}: has {name}={there}, expected {here} as here")
-    own_top = model.get_layer("logits").get_weights()
     try:
         inflate_weights(source.model, model)
     except ConfigError as error:
         raise ModelFileError(f"{config.init_from}: its weights do not fit a {card.model}: {error}") from None
     new = []
     if source.card.classes != card.classes:
-        model.get_layer("logits").set_weights(own_top)
+        top = model.get_layer("logits")
+        top.set_weights([np.zeros_like(value) for value in top.get_weights()])
         new = ["logits"]
     taken = [layer.name for layer in model.layers if layer.weights and layer.name not in new]
     return taken, new
