@@ -66,6 +66,7 @@ def main():
         *(["--noflip"] if is_synthetic else []),
         "--optimizer=adamw",
         "--learning_rate=3e-4",
+        "--schedule=cosine",
         f"--global_batch_size={GLOBAL_BATCH_SIZE}",
         f"--num_epochs={_num_epochs(shards, SYNTHETIC_STEPS if is_synthetic else OWN_STEPS)}",
     )
