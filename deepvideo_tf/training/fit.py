@@ -251,7 +251,10 @@ def _train_all_epochs(run, max_bad_fraction):
 
 def _datasets(run, max_bad_fraction):
     """The training set, as a function of epoch and first step, and the validation set or None."""
-    training = _training_set(run, max_bad_fraction, run.progress.epoch, run.progress.step)
+    epoch, step = run.progress.epoch, run.progress.step
+    if step == run.steps_per_epoch:  # of this epoch only the validation is left
+        epoch, step = epoch + 1, 0
+    training = _training_set(run, max_bad_fraction, epoch, step)
     # Each pass over the dataset is the next epoch's.
     return (lambda epoch, first_step: training), _validation_set(run, max_bad_fraction)
 
