@@ -35,6 +35,7 @@ def run(main, *, positional=None):
     signal.signal(signal.SIGTERM, _interrupt)
     library_logger().addHandler(logging.StreamHandler())
     library_logger().setLevel(logging.INFO)
+    library_logger().propagate = False  # absl would print every line once more, in its own way
     absl_logging.set_verbosity(absl_logging.ERROR)  # TensorFlow's notes on its own workings are not the user's
     program = os.path.basename(sys.argv[0])
     try:

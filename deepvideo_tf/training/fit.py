@@ -151,7 +151,7 @@ def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
     model = build_model(config.model, len(card.classes), **config.model_arguments())
     if checkpoint is None and config.finetune != "scratch":
         taken, new = transfer.take_weights(model, card, config)
-        logger.info("from %s: %s; new: %s", config.init_from, ", ".join(taken), ", ".join(new) or "none")
+        logger.info("weights from %s: %s; new: %s", config.init_from, ", ".join(taken), ", ".join(new) or "none")
     transfer.freeze(model, config.finetune)
     frozen, trained = None, model
     if config.finetune in transfer.TRAINED_LAYERS and config.cached_views:
