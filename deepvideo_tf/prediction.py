@@ -141,14 +141,11 @@ def _first_line(error):
 
 
 def _load_run(path):
-    import keras
-
     from deepvideo_tf.training.checkpoints import load_run
+    from deepvideo_tf.training.metrics import probabilities
 
     run = load_run(path)
-    return Predictor(
-        run.card, lambda clips: keras.ops.convert_to_numpy(keras.ops.softmax(run.model.predict_on_batch(clips)))
-    )
+    return Predictor(run.card, lambda clips: probabilities(run.card, run.model.predict_on_batch(clips)))
 
 
 def _load_saved_model(path):

@@ -1,11 +1,15 @@
 """Evaluates a trained run on shards by the paper's protocol: clips x views averaged, Hit@k of clips and videos.
 
   deepvideo-evaluate --workdir=RUN --shards_dir=SHARDS
+  deepvideo-evaluate --workdir=RUN --shards_dir=SHARDS --motion --against=OTHER_RUN
+  deepvideo-evaluate --workdir=AVERAGE --shards_dir=SHARDS --ensemble=RUN1,RUN2,RUN3
 
-Writes RUN/evaluation-<split>.json.
+Writes evaluation-<split>.json into the workdir, and the scores of each clip and video, scores-<split>.npz, into the
+folder of each run, where the next evaluation finds them.
 """
 
 import json
+import re
 from pathlib import Path
 
 from absl import flags
@@ -13,49 +17,144 @@ from absl import flags
 from deepvideo_tf import cli
 from deepvideo_tf.files import write_text_atomically
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Required. The run's folder.", required=True)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Required. The run's folder; with --ensemble, any folder for the result.", required=True
+)
 _SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. The folder of shards.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which shards.")
 _NUM_VIEWS = flags.DEFINE_integer("num_views", 4, "Crops and mirrorings of each clip.", lower_bound=1, upper_bound=5)
+_K = flags.DEFINE_list("k", None, "The k of video Hit@k, as 1,5, which is the default where there are enough classes.")
+_ENSEMBLE = flags.DEFINE_list("ensemble", None, "RUN1,RUN2,...: runs whose answers are averaged.")
+_AGAINST = flags.DEFINE_string("against", None, "A run to compare with, class by class.")
+_GROUPS = flags.DEFINE_string(
+    "groups", None, 'A JSON file {"group": ["class", ...], ...} to average over; UCF-101 has the paper\'s by default.'
+)
+_MOTION = flags.DEFINE_bool("motion", False, "Whether to try frames shuffled, reversed and frozen too.")
 _MAX_BAD_FRACTION = flags.DEFINE_float(
     "max_bad_fraction", 0.01, "The part of the stored clips that may be damaged; above it evaluation fails."
 )
 
+MOST_CLASSES, BEST_AND_WORST = 40, 10  # of more classes only the best and the worst are printed
+PRINTED_CONFUSIONS = 5
+
+
+@flags.validator("k", message="expected whole numbers with commas between them, as in --k=1,5")
+def _are_numbers(values):
+    return values is None or (bool(values) and all(re.fullmatch("[0-9]{1,9}", value) for value in values))
+
+
+@flags.validator("ensemble", message="expected folders of runs with commas between them")
+def _are_folders(values):
+    return values is None or (bool(values) and all(values))
+
 
 def main():
     from deepvideo_tf.data.shards import read_manifest
+    from deepvideo_tf.data.ucf101 import read_groups
 
     manifest = read_manifest(_SHARDS_DIR.value, _SPLIT.value)  # before TensorFlow takes its seconds
+    groups = None if _GROUPS.value is None else read_groups(_GROUPS.value, manifest.classes)
     cli.import_tensorflow()
     from deepvideo_tf.evaluation import evaluate
 
-    with cli.progress(manifest.records, "clip", _SPLIT.value) as on_batch:
+    ensemble = _ENSEMBLE.value or []
+    passes = (len(ensemble) or 1) + (_AGAINST.value is not None)
+    with cli.progress(passes * manifest.records, "clip", _SPLIT.value) as on_batch:
         result = evaluate(
             _WORKDIR.value,
             _SHARDS_DIR.value,
             split=_SPLIT.value,
             num_views=_NUM_VIEWS.value,
+            ks=None if _K.value is None else [int(k) for k in _K.value],
             max_bad_fraction=_MAX_BAD_FRACTION.value,
+            ensemble=ensemble,
+            against=_AGAINST.value,
+            groups=groups,
+            motion=_MOTION.value,
             on_batch=on_batch,
         )
     _print_result(result)
     path = Path(_WORKDIR.value) / f"evaluation-{_SPLIT.value}.json"
-    write_text_atomically(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)  # of an ensemble
+    write_text_atomically(path, _to_text(result))
     print(f"Evaluation: {path}")
-    cli.print_next("deepvideo-predict", f"--model_path={_WORKDIR.value}", "VIDEO")
+    cli.print_next("deepvideo-predict", f"--model_path={result['runs'][0]}", "VIDEO")
+
+
+def _to_text(result):
+    """JSON with a line for each thing, and lists of numbers in one line."""
+    text = json.dumps(result, indent=1, ensure_ascii=False)
+    return re.sub(r"\[\n[\s\d.,eE+-]+\]", lambda numbers: " ".join(numbers[0].split()), text) + "\n"
 
 
 def _print_result(result):
     print(f"{result['split']}: {result['videos']} videos, {result['clips']} clips, {result['views']} views a clip")
     if result["skipped_clips"]:
         print(f"  skipped {result['skipped_clips']} damaged clips")
-    for name, value in result.items():
-        if "hit_at" in name:
-            print(f"  {name.replace('_', ' ').replace('hit at ', 'Hit@'):<12} {value:.3f}")
-    print(f"  chance       {1 / len(result['classes']):.3f}")
-    for name, of_class in result["classes"].items():
-        if of_class["videos"]:
-            print(f"  {of_class['video_hit_at_1']:.3f} of {of_class['videos']:>4} videos of {name}")
+    if len(result["runs"]) > 1:
+        print(f"  the average of {', '.join(result['runs'])}")
+    print(f"  {'':<14} measured  95% interval    chance")
+    for name, chance in result["chance"].items():
+        interval = _interval(result["intervals"][name])
+        print(f"  {_title(name):<14} {result[name]:8.3f}  {interval}  {chance:.3f}")
+    for group, value in result["map_by_group"].items():
+        print(f"  {'-' if value is None else format(value, '.3f'):>5} mAP of {group}")
+    _print_classes(result["classes"])
+    for pair in result["most_confused"][:PRINTED_CONFUSIONS]:
+        of_class = result["classes"][pair["true"]]["videos"]
+        print(f"  {pair['videos']} of {of_class} videos of {pair['true']} are taken for {pair['predicted']}")
+    if "against" in result:
+        _print_against(result["against"])
+    if "motion" in result:
+        _print_motion(result["motion"])
+
+
+def _title(name):
+    return name.replace("_", " ").replace("hit at ", "Hit@").replace("map", "mAP")
+
+
+def _interval(ends):
+    return f"{ends[0]:.3f} to {ends[1]:.3f}"
+
+
+def _print_classes(classes):
+    present = [(name, of_class) for name, of_class in classes.items() if of_class["videos"]]
+    ranked = sorted(present, key=lambda item: -item[1]["ap"])
+    is_long = len(ranked) > MOST_CLASSES
+    shown = ranked[:BEST_AND_WORST] + ranked[-BEST_AND_WORST:] if is_long else ranked
+    print("     AP  Hit@1  videos")
+    for number, (name, of_class) in enumerate(shown):
+        if is_long and number == BEST_AND_WORST:
+            print(f"  ... {len(ranked) - len(shown)} classes between these")
+        print(f"  {of_class['ap']:.3f}  {of_class['video_hit_at_1']:.3f}  {of_class['videos']:>6}  {name}")
+
+
+def _print_against(against):
+    print(f"against {against['run']}, which has video Hit@1 {against['video_hit_at_1']:.3f}, mAP {against['map']:.3f}")
+    interval = _interval(against["interval"])
+    print(f"  video Hit@1 {against['video_hit_at_1_difference']:+.3f} (95% interval {interval})")
+    print(f"  mAP         {against['map_difference']:+.3f}")
+    for pair in against["gains"] + against["losses"]:
+        print(f"  AP {pair['ap_difference']:+.3f} {pair['class']}")
+
+
+def _print_motion(motion):
+    if "note" in motion:
+        print(f"motion: {motion['note']}")
+        return
+    print("motion: the change of Hit@1 where the frames of each clip are")
+    print(f"  {'':<8}  clips   95% interval      videos  95% interval")
+    for order, of_order in motion["orders"].items():
+        clips, videos = (
+            f"{of_order[f'{name}_change']:+.3f}  {ends[0]:+.3f} to {ends[1]:+.3f}"
+            for name in ("clip_hit_at_1", "video_hit_at_1")
+            for ends in [of_order[f"{name}_change_interval"]]
+        )
+        print(f"  {order:<8}  {clips}  {videos}")
+    if motion["matters"]:
+        print(f"  The model uses the order of the frames: it is worse where they are {' or '.join(motion['matters'])}")
+    else:
+        print("  Nothing here shows that the model uses motion: no interval lies below 0")
 
 
 def run():

@@ -23,7 +23,9 @@ MAY_IMPORT = {
     "data": {"errors", "config", "files", "data"},
     "training": {"errors", "config", "files", "models", "data", "training", "exporting"},
     "exporting": {"errors", "config", "files", "data", "training", "models"},
-    "evaluation": {"errors", "config", "files", "data", "training", "models"},
+    "bootstrap": {"training"},
+    "scores": {"errors", "config", "data", "training"},
+    "evaluation": {"errors", "data", "training", "scores", "bootstrap"},
     "prediction": {"errors", "config", "data", "training"},
 }
 PROGRAM_FOLDERS = ("pipelines", "export")

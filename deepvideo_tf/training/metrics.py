@@ -1,4 +1,4 @@
-"""Hit@k (section 4.1), as a Keras metric and in NumPy."""
+"""Hit@k (section 4.1), as a Keras metric and in NumPy; average precision; and the probabilities that they judge."""
 
 import keras
 import numpy as np
@@ -56,3 +56,60 @@ def hits_at_k(is_true, scores, k):
     best_true = np.where(is_true, scores, -np.inf).max(axis=-1, keepdims=True)
     wrong_above = (~is_true & (scores >= best_true)).sum(axis=-1)
     return is_true.any(axis=-1) & (wrong_above < k)
+
+
+def average_precision(is_true, scores):
+    """Average precision of each class: the mean, over its positives, of the precision at their scores (Table 2).
+
+    Equal scores share one threshold, so that the order of the examples does not matter. A score that is not a number is
+    the lowest.
+
+    Args:
+        is_true: bool `[example, class]`.
+        scores: float `[example, class]`.
+
+    Returns:
+        float64 `[class]`; NaN where a class has no positive.
+    """
+    once = np.ones((1, len(is_true)), np.uint16)
+    columns = zip(is_true.T, scores.T, strict=True)
+    return np.array([weighted_average_precision(*column, once)[0] for column in columns])
+
+
+def weighted_average_precision(is_true, scores, weights):
+    """Average precision of one class where each example counts several times, as in a bootstrap resample.
+
+    Args:
+        is_true: bool `[example]`.
+        scores: float `[example]`.
+        weights: unsigned integers `[resample, example]`, how many times each example counts.
+
+    Returns:
+        float64 `[resample]`; NaN where no positive counts.
+    """
+    scores = np.where(np.isnan(scores), -np.inf, scores)
+    order = np.argsort(-scores, kind="stable")
+    falling = -scores[order]
+    places = np.flatnonzero(is_true[order])
+    last_equal = np.searchsorted(falling, falling[places], side="right") - 1
+    # Examples, and positives among them, that score as high as each positive does.
+    above = np.cumsum(weights[:, order], axis=1, dtype=np.int64)[:, last_equal]
+    of_positives = weights[:, order[places]].astype(np.int64)
+    true_above = np.cumsum(of_positives, axis=1)[:, np.searchsorted(places, last_equal, side="right") - 1]
+    precision = true_above / np.maximum(above, 1)
+    with np.errstate(invalid="ignore"):
+        return (of_positives * precision).sum(axis=1) / of_positives.sum(axis=1)
+
+
+def probabilities(card, logits):
+    """What a model answers, from its logits.
+
+    Args:
+        card: its `ModelCard`.
+        logits: `[example, class]`.
+
+    Returns:
+        float32 `[example, class]`, NumPy; rows sum to 1 where the loss is softmax.
+    """
+    activation = {"softmax": ops.softmax, "sigmoid": ops.sigmoid}[card.loss]
+    return ops.convert_to_numpy(activation(logits))

@@ -4,8 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sklearn.metrics import average_precision_score, coverage_error
 
-from deepvideo_tf.training.metrics import HitAtK, hits_at_k
+from deepvideo_tf.config import ClipSpec, ModelCard, ShardSpec
+from deepvideo_tf.training.metrics import (
+    HitAtK,
+    average_precision,
+    hits_at_k,
+    probabilities,
+    weighted_average_precision,
+)
 
 
 def reference(is_true, scores, k):
@@ -29,6 +37,20 @@ def cases(draw):
 @given(cases())
 def test_numpy_agrees_with_the_reference(case):
     np.testing.assert_array_equal(hits_at_k(*case), reference(*case))
+
+
+@given(cases())
+def test_hits_agree_with_scikit_learn(case):
+    """Its coverage error is the rank of the lowest true label, the last of its equals; here of the best one alone."""
+    is_true, scores, k = case
+    hits = []
+    for truth, row in zip(is_true, np.where(np.isnan(scores), -9, scores), strict=True):
+        best = max(np.flatnonzero(truth), key=lambda label: row[label], default=None)
+        kept = [label for label in range(len(row)) if not truth[label] or label == best]
+        # One wrong class more, far below, since there must be two at least.
+        ranked = [[*truth[kept], False]], [[*row[kept], -99]]
+        hits.append(best is not None and coverage_error(*ranked) <= k)
+    np.testing.assert_array_equal(hits_at_k(is_true, scores, k), hits)
 
 
 @given(cases())
@@ -62,3 +84,47 @@ def test_it_accumulates_and_is_serialised():
 def test_bad_k(k):
     with pytest.raises(ValueError, match="k must be"):
         HitAtK(k)
+
+
+@st.composite
+def many_examples(draw):
+    """Scores on a coarse grid, so that there are ties; a class may be without a positive."""
+    shape = (draw(st.integers(1, 30)), draw(st.integers(1, 4)))
+    is_true = draw(hnp.arrays(bool, shape))
+    return is_true, draw(hnp.arrays(np.float64, shape, elements=st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0, np.nan])))
+
+
+@given(many_examples())
+def test_average_precision_agrees_with_scikit_learn(case):
+    is_true, scores = case
+    found = average_precision(is_true, scores)
+    for label, value in enumerate(found):
+        if is_true[:, label].any():
+            known = np.where(np.isnan(scores[:, label]), -9, scores[:, label])
+            assert value == pytest.approx(average_precision_score(is_true[:, label], known))
+        else:
+            assert np.isnan(value)
+
+
+@given(many_examples(), st.integers(0, 99))
+def test_weighted_average_precision_agrees_with_scikit_learn(case, seed):
+    is_true, scores = case[0][:, 0], np.nan_to_num(case[1][:, 0], nan=-9)
+    weights = np.random.default_rng(seed).integers(0, 3, (4, len(scores))).astype(np.uint16)
+    for row, value in zip(weights, weighted_average_precision(is_true, scores, weights), strict=True):
+        if (row * is_true).any():
+            assert value == pytest.approx(average_precision_score(is_true, scores, sample_weight=row))
+        else:
+            assert np.isnan(value)
+
+
+def test_average_precision_of_large_sets_with_many_ties():
+    rng = np.random.default_rng(0)
+    is_true, scores = rng.random((5000, 3)) < 0.1, rng.integers(0, 40, (5000, 3)) / 40
+    expected = [average_precision_score(is_true[:, label], scores[:, label]) for label in range(3)]
+    np.testing.assert_allclose(average_precision(is_true, scores), expected)
+
+
+@pytest.mark.parametrize(("loss", "expected"), [("softmax", [0.25, 0.75]), ("sigmoid", [0.5, 0.75])])
+def test_probabilities_are_what_the_loss_makes_of_logits(loss, expected):
+    card = ModelCard("single_frame", ("a", "b"), ClipSpec(), ShardSpec(), loss)
+    np.testing.assert_allclose(probabilities(card, np.array([[0.0, np.log(3)]], np.float32)), [expected], rtol=1e-6)

@@ -1,0 +1,61 @@
+"""How sure a result is: 95% percentile intervals from a bootstrap over videos.
+
+Videos are what is drawn, with replacement, since the clips of a video are not independent. Every interval comes from
+the same draws, so that those of differences are paired.
+"""
+
+import numpy as np
+
+from deepvideo_tf.training.metrics import weighted_average_precision
+
+SEED = 0
+RESAMPLES = 1000
+# Average precision looks at every video and class for every resample: beyond this many there are fewer resamples.
+FEWEST_RESAMPLES, WORK, WEIGHTS = 100, 10**10, 10**8
+LEVELS = (0.025, 0.975)
+_BLOCK_VALUES = 1 << 23
+
+
+def resamples(num_videos, count):
+    """Yields how many times each video is drawn, int64 `[video]`, for each of `count` resamples."""
+    rng = np.random.default_rng(SEED)
+    for _ in range(count):
+        yield np.bincount(rng.integers(0, num_videos, num_videos), minlength=num_videos)
+
+
+def mean_intervals(sums, counts):
+    """Intervals of means over clips, or over videos, whose videos are drawn.
+
+    Args:
+        sums: float `[video, statistic]`, the sum over each video's clips; the value itself where a video counts once.
+        counts: float `[video, statistic]`, the number of its clips; 1 where a video counts once.
+
+    Returns:
+        float64 `[2, statistic]`, the lower and the upper ends.
+    """
+    drawn = np.stack([(weights @ sums) / (weights @ counts) for weights in resamples(len(sums), RESAMPLES)])
+    return np.quantile(drawn, LEVELS, axis=0)
+
+
+def map_interval(is_true, scores):
+    """The interval of the mean average precision over the classes that have a positive.
+
+    Args:
+        is_true: bool `[video, class]`.
+        scores: float `[video, class]`.
+
+    Returns:
+        (lower end, upper end), and the number of resamples: 1000, on big sets fewer, 100 at least.
+    """
+    videos, classes = scores.shape
+    count = max(FEWEST_RESAMPLES, min(RESAMPLES, WORK // scores.size, WEIGHTS // videos))
+    weights = np.stack([drawn.astype(np.uint16) for drawn in resamples(videos, count)])
+    block = max(1, _BLOCK_VALUES // videos)
+    sums, present = np.zeros(count), np.zeros(count)
+    for label in range(classes):
+        for start in range(0, count, block):
+            rows = slice(start, start + block)
+            of_class = weighted_average_precision(is_true[:, label], scores[:, label], weights[rows])
+            sums[rows] += np.nan_to_num(of_class)
+            present[rows] += ~np.isnan(of_class)
+    return np.quantile(sums / present, LEVELS), count
