@@ -11,9 +11,8 @@ from deepvideo_tf.training.metrics import weighted_average_precision
 SEED = 0
 RESAMPLES = 1000
 # Average precision looks at every video and class for every resample: beyond this many there are fewer resamples.
-FEWEST_RESAMPLES, WORK, WEIGHTS = 100, 10**10, 10**8
+FEWEST_RESAMPLES, WORK, WEIGHTS = 100, 3 * 10**9, 2 * 10**7
 LEVELS = (0.025, 0.975)
-_BLOCK_VALUES = 1 << 23
 
 
 def resamples(num_videos, count):
@@ -50,12 +49,9 @@ def map_interval(is_true, scores):
     videos, classes = scores.shape
     count = max(FEWEST_RESAMPLES, min(RESAMPLES, WORK // scores.size, WEIGHTS // videos))
     weights = np.stack([drawn.astype(np.uint16) for drawn in resamples(videos, count)])
-    block = max(1, _BLOCK_VALUES // videos)
     sums, present = np.zeros(count), np.zeros(count)
     for label in range(classes):
-        for start in range(0, count, block):
-            rows = slice(start, start + block)
-            of_class = weighted_average_precision(is_true[:, label], scores[:, label], weights[rows])
-            sums[rows] += np.nan_to_num(of_class)
-            present[rows] += ~np.isnan(of_class)
+        of_class = weighted_average_precision(is_true[:, label], scores[:, label], weights)
+        sums += np.nan_to_num(of_class)
+        present += ~np.isnan(of_class)
     return np.quantile(sums / present, LEVELS), count

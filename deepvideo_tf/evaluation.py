@@ -179,19 +179,19 @@ def _judge(scores, ks, groups):
 
 def _statistics(scores, ks=(1,)):
     """The sums over each video's clips and their number, float64 `[video]` both, by the name of a Hit@k."""
-    videos = len(scores.video_ids)
-    hits = np.concatenate(
-        [
-            hits_at_k(scores.is_true[scores.clip_videos[rows]], scores.clip_scores[rows], 1)
-            for rows in row_chunks(scores.clip_scores)
-        ]
-    )
-    of_clips = np.bincount(scores.clip_videos, hits, videos), np.bincount(scores.clip_videos).astype(float)
+    every = np.arange(len(scores.video_ids))
+    clip_hits = _hits(scores.clip_scores, scores.is_true, scores.clip_videos, 1)
+    of_clips = np.bincount(scores.clip_videos, clip_hits), np.bincount(scores.clip_videos).astype(float)
     of_videos = {
-        f"video_hit_at_{k}": (hits_at_k(scores.is_true, scores.video_scores, k).astype(float), np.ones(videos))
+        f"video_hit_at_{k}": (_hits(scores.video_scores, scores.is_true, every, k).astype(float), np.ones(len(every)))
         for k in ks
     }
     return {CLIP_HIT: of_clips} | of_videos
+
+
+def _hits(scores, is_true, videos, k):
+    """Hits, bool `[row]`: a part of the rows at a time, since the scores of all clips may not fit into memory."""
+    return np.concatenate([hits_at_k(is_true[videos[rows]], scores[rows], k) for rows in row_chunks(scores)])
 
 
 def _means(statistics):
@@ -219,7 +219,7 @@ def _number(value):
 
 
 def _by_class(scores, ap):
-    hits = hits_at_k(scores.is_true, scores.video_scores, 1)
+    hits = _hits(scores.video_scores, scores.is_true, np.arange(len(scores.video_ids)), 1)
     return {
         name: {
             "videos": int(of_class.sum()),

@@ -321,7 +321,7 @@ def average_scores(members, *, folder=None):
         scores[0].video_ids,
         scores[0].classes,
         scores[0].is_true,
-        np.mean([member.video_scores for member in scores], axis=0),
+        sum(member.video_scores for member in scores) / len(scores),
         clip_scores,
         scores[0].clip_videos,
         scores[0].about | {"models": [name for member in scores for name in member.about["models"]]},

@@ -42,14 +42,6 @@ def test_map_agrees_with_a_plain_loop():
     np.testing.assert_allclose(found, ends(values))
 
 
-def test_blocks_change_nothing(monkeypatch):
-    rng = np.random.default_rng(3)
-    is_true, scores = rng.random((20, 4)) < 0.5, rng.random((20, 4))
-    at_once = bootstrap.map_interval(is_true, scores)
-    monkeypatch.setattr(bootstrap, "_BLOCK_VALUES", 7 * 20)
-    np.testing.assert_array_equal(bootstrap.map_interval(is_true, scores)[0], at_once[0])
-
-
 @pytest.mark.parametrize(
     ("name", "value", "count"), [("WORK", 80 * 300, 300), ("WEIGHTS", 20 * 200, 200), ("WORK", 1, 100)]
 )

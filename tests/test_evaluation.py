@@ -1,16 +1,53 @@
+import itertools
 import json
+import math
 import shutil
 
 import keras
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score, confusion_matrix
 
 import deepvideo_tf as dv
+from deepvideo_tf import evaluation
+from deepvideo_tf import scores as scores_module
 from deepvideo_tf.data.dataset import make_evaluation_dataset
 from deepvideo_tf.data.shards import check_classes
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError
+from deepvideo_tf.scores import Scores, read, scores_path
 from deepvideo_tf.training.checkpoints import load_run
 from tests.conftest import flip_a_bit, rewrite_manifest
+
+
+@pytest.fixture
+def run(small_run, tmp_path):
+    """A copy of the small run, without scores."""
+    ignore = shutil.ignore_patterns("scores-*", "saved_model")
+    return shutil.copytree(small_run, tmp_path / "run", ignore=ignore)
+
+
+@pytest.fixture(scope="module")
+def frame_run(small_shards, tmp_path_factory):
+    """The folder of a run that sees one frame of another size."""
+    workdir = tmp_path_factory.mktemp("runs") / "frame_run"
+    clip = dv.ClipSpec(crop_size_px=30, flip=False)
+    dv.train(dv.TrainConfig(model="single_frame", clip=clip, width=0.05, num_epochs=1), small_shards, workdir)
+    return workdir
+
+
+def made_scores(video_scores, is_true, clips=2):
+    """Scores whose clips all score like their video."""
+    video_scores, is_true = np.array(video_scores, float), np.array(is_true, bool)
+    clip_videos = np.repeat(np.arange(len(video_scores)), clips)
+    return Scores(
+        tuple(f"video{number}" for number in range(len(video_scores))),
+        tuple(f"class{number}" for number in range(is_true.shape[1])),
+        is_true,
+        video_scores,
+        video_scores[clip_videos].astype(np.float32),
+        clip_videos,
+        {"models": ["made"]},
+    )
 
 
 def test_the_papers_protocol_step_by_step(small_run, small_shards):
@@ -36,10 +73,14 @@ def test_the_papers_protocol_step_by_step(small_run, small_shards):
     json.dumps(result)
 
 
-def test_batches_change_nothing(small_run, small_shards):
+def test_batches_change_nothing(run, small_shards):
+    one = dv.evaluate(run, small_shards, batch_size=1, motion=True)
+    for path in run.glob("scores-*"):
+        path.unlink()
     counted = []
-    one = dv.evaluate(small_run, small_shards, batch_size=1)
-    assert dv.evaluate(small_run, small_shards, batch_size=5, on_batch=counted.append)["per_video"] == one["per_video"]
+    several = dv.evaluate(run, small_shards, batch_size=5, motion=True, on_batch=counted.append)
+    assert several["per_video"] == one["per_video"]
+    assert several["motion"]["orders"]["shuffled"]["map"] == one["motion"]["orders"]["shuffled"]["map"]
     assert counted == [5, 5, 2]
 
 
@@ -68,10 +109,206 @@ def test_clips_of_another_kind_are_refused(small_run, small_shards, tmp_path, na
         dv.evaluate(small_run, tmp_path / "shards")
 
 
-def test_a_damaged_shard_is_named(small_run, small_shards, tmp_path):
+def test_a_damaged_shard_is_named(run, small_shards, tmp_path):
     shards_dir = tmp_path / "shards"
     shutil.copytree(small_shards, shards_dir)
     path = sorted(shards_dir.glob("test-*.tfrecord"))[1]
     flip_a_bit(path)
     with pytest.raises(ShardError, match=f"{path.name}: damaged at byte "):
-        dv.evaluate(small_run, shards_dir)
+        dv.evaluate(run, shards_dir)
+
+
+def test_average_precision_is_that_of_the_videos_scores(small_run, small_shards):
+    result = dv.evaluate(small_run, small_shards)
+    scores = read(scores_path(small_run, "test"))
+    expected = [
+        average_precision_score(truth, of_class)
+        for truth, of_class in zip(scores.is_true.T, scores.video_scores.T, strict=True)
+    ]
+    assert [of_class["ap"] for of_class in result["classes"].values()] == pytest.approx(expected)
+    assert result["map"] == pytest.approx(np.mean(expected))
+    assert result["map_by_group"] == {}
+    names = list(result["classes"])
+    groups = {"first two": names[:2], "last": names[3:]}
+    of_groups = dv.evaluate(small_run, small_shards, groups=groups)["map_by_group"]
+    assert of_groups == pytest.approx({"first two": np.mean(expected[:2]), "last": expected[3]})
+    with pytest.raises(ConfigError, match="groups: the group 'none' names 'swim', which is none of the 4 classes"):
+        dv.evaluate(small_run, small_shards, groups={"none": ["swim"]})
+
+
+def test_ucf101_gets_the_papers_groups(small_run, small_shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "ucf101_groups", lambda classes: {"Sports": list(classes[:1])})
+    result = dv.evaluate(small_run, small_shards)
+    assert result["map_by_group"] == {"Sports": next(iter(result["classes"].values()))["ap"]}
+
+
+def test_intervals_are_percentiles_over_resampled_videos(small_run, small_shards):
+    result = dv.evaluate(small_run, small_shards, ks=(1, 2))
+    scores = read(scores_path(small_run, "test"))
+    labels, videos = scores.is_true.argmax(axis=1), scores.clip_videos
+    clip_hits = scores.clip_scores.argmax(axis=1) == labels[videos]
+    top_2 = np.argsort(-scores.video_scores, axis=1)[:, :2]
+    rng, clip_means, video_means = np.random.default_rng(0), [], []
+    for _ in range(1000):
+        drawn = rng.integers(0, 4, 4)
+        clip_means.append(np.mean([hit for video in drawn for hit in clip_hits[videos == video]]))
+        video_means.append(np.mean([labels[video] in top_2[video] for video in drawn]))
+    assert result["intervals"]["clip_hit_at_1"] == pytest.approx(np.percentile(clip_means, [2.5, 97.5]))
+    assert result["intervals"]["video_hit_at_2"] == pytest.approx(np.percentile(video_means, [2.5, 97.5]))
+    assert (result["intervals"]["resamples"], result["intervals"]["map_resamples"]) == (1000, 1000)
+
+
+def test_confusion_of_videos_with_several_labels():
+    scores = made_scores(
+        [[0.9, 0.1, 0.0], [0.1, 0.8, 0.1], [0.2, 0.3, 0.5], [0.6, 0.1, 0.3], [0.4, 0.1, 0.5]],
+        [[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 1, 0]],
+    )
+    counts, pairs = evaluation._confusion(scores)
+    # The second video is taken for one of its own classes: counted in both rows, but no mistake.
+    assert counts.tolist() == [[1, 1, 0], [1, 1, 2], [1, 0, 0]]
+    assert pairs == [
+        {"true": "class1", "predicted": "class2", "videos": 2},
+        {"true": "class1", "predicted": "class0", "videos": 1},
+        {"true": "class2", "predicted": "class0", "videos": 1},
+    ]
+
+
+def test_confusion_agrees_with_scikit_learn_and_lists_ten_pairs():
+    rng = np.random.default_rng(0)
+    labels, video_scores = rng.integers(0, 6, 300), rng.random((300, 6))
+    counts, pairs = evaluation._confusion(made_scores(video_scores, np.eye(6)[labels]))
+    np.testing.assert_array_equal(counts, confusion_matrix(labels, video_scores.argmax(axis=1)))
+    most = sorted((counts[one, other] for one in range(6) for other in range(6) if one != other), reverse=True)
+    assert [pair["videos"] for pair in pairs] == most[:10]
+
+
+def test_chance_is_the_mean_over_all_orders_of_scores():
+    """Every order of 4 classes, of which a video has 1 or 2; every order of 5 videos, of which 1 or 2 are positive."""
+    scores = made_scores(np.zeros((3, 4)), [[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]])
+    found = evaluation._chance(scores, [1, 2, 4])
+    for k in (1, 2, 4):
+        hits = [
+            bool(set(order[:k]) & labels) for labels in ({0}, {1, 2}, {3}) for order in itertools.permutations(range(4))
+        ]
+        assert found[f"video_hit_at_{k}"] == pytest.approx(np.mean(hits))
+    assert found["clip_hit_at_1"] == pytest.approx(found["video_hit_at_1"])
+    for positives in (1, 2):
+        truth = [True] * positives + [False] * (5 - positives)
+        every = [average_precision_score(truth, order) for order in itertools.permutations(range(5))]
+        assert evaluation._random_average_precision(positives, 5) == pytest.approx(np.mean(every))
+    assert math.isnan(evaluation._random_average_precision(0, 5))
+
+
+def test_an_ensemble_is_the_mean_of_its_members(small_run, frame_run, small_shards, tmp_path):
+    result = dv.evaluate(tmp_path / "average", small_shards, ensemble=[small_run, frame_run])
+    assert result["runs"] == [str(small_run), str(frame_run)]
+    one, other = (read(scores_path(run, "test")) for run in (small_run, frame_run))
+    mean = (one.video_scores + other.video_scores) / 2
+    assert [row["probability"] for row in result["per_video"]] == pytest.approx(mean.max(axis=1), abs=1e-6)
+    assert result["video_hit_at_1"] == np.mean(mean.argmax(axis=1) == one.is_true.argmax(axis=1))
+    clips = (one.clip_scores + other.clip_scores) / 2
+    assert result["clip_hit_at_1"] == np.mean(clips.argmax(axis=1) == one.is_true.argmax(axis=1)[one.clip_videos])
+    assert not (tmp_path / "average").exists()
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "message"),
+    [("RUN", "ensemble must be a list of folders of runs. Received: 'RUN'"), (["RUN", "RUN/."], "each run once")],
+)
+def test_ensembles_that_are_none(ensemble, message, small_shards):
+    with pytest.raises(ConfigError, match=message):
+        dv.evaluate("average", small_shards, ensemble=ensemble)
+
+
+def test_a_bad_member_is_told_of_before_the_first_pass(run, small_shards, tmp_path):
+    for arguments in ({"ensemble": [run, tmp_path / "none"]}, {"against": tmp_path / "none"}):
+        with pytest.raises(ModelFileError, match="none: expected the folder of a trained run"):
+            dv.evaluate(run, small_shards, **arguments)
+    assert not list(run.glob("scores-*"))
+
+
+def test_gains_and_losses_against_another_run(small_run, frame_run, small_shards):
+    result = dv.evaluate(small_run, small_shards, against=frame_run)
+    other = dv.evaluate(frame_run, small_shards)
+    against = result["against"]
+    difference = {name: of["ap"] - other["classes"][name]["ap"] for name, of in result["classes"].items()}
+    assert against["ap_difference"] == pytest.approx(difference)
+    ranked = sorted(difference, key=lambda name: -difference[name])
+    assert [row["class"] for row in against["gains"]] == [name for name in ranked if difference[name] > 0]
+    assert [row["class"] for row in against["losses"]] == [name for name in ranked[::-1] if difference[name] < 0]
+    assert against["video_hit_at_1"] == other["video_hit_at_1"]
+    assert against["video_hit_at_1_difference"] == pytest.approx(result["video_hit_at_1"] - other["video_hit_at_1"])
+    assert against["map_difference"] == pytest.approx(result["map"] - other["map"])
+    low, high = against["interval"]
+    assert low <= against["video_hit_at_1_difference"] <= high
+    json.dumps(result, allow_nan=False)
+
+
+def test_five_gains_and_losses_and_a_paired_interval():
+    rng = np.random.default_rng(0)
+    is_true = np.eye(12)[np.arange(120) % 12]
+    good, bad = (made_scores(is_true * strength + rng.random((120, 12)), is_true) for strength in (0.6, 0.4))
+    result = evaluation._compare(good, bad, ["good"], "bad")
+    assert len(result["gains"]) == 5
+    assert result["gains"][0]["ap_difference"] == max(result["ap_difference"].values())
+    rng, hits = np.random.default_rng(0), []
+    for scores in (good, bad):
+        hits.append(scores.video_scores.argmax(axis=1) == is_true.argmax(axis=1))
+    gains = [
+        np.mean([int(hits[0][video]) - int(hits[1][video]) for video in rng.integers(0, 120, 120)]) for _ in range(1000)
+    ]
+    assert result["interval"] == pytest.approx(np.percentile(gains, [2.5, 97.5]))
+    same = evaluation._compare(good, good, ["good"], "same")
+    assert (same["interval"], same["gains"], same["losses"]) == ([0, 0], [], [])
+
+
+def test_motion_is_what_reordered_clips_change(run, small_shards):
+    result = dv.evaluate(run, small_shards, motion=True)
+    assert list(result["motion"]["orders"]) == ["shuffled", "reversed", "frozen"]
+    for order, found in result["motion"]["orders"].items():
+        scores = read(scores_path(run, "test", order))
+        labels = scores.is_true.argmax(axis=1)
+        assert found["video_hit_at_1"] == np.mean(scores.video_scores.argmax(axis=1) == labels)
+        assert found["clip_hit_at_1"] == np.mean(scores.clip_scores.argmax(axis=1) == labels[scores.clip_videos])
+        for name in ("video_hit_at_1", "clip_hit_at_1", "map"):
+            assert found[f"{name}_change"] == pytest.approx(found[name] - result[name])
+        changes = [of_class["ap_change"] for of_class in found["classes"].values()]
+        assert np.mean(changes) == pytest.approx(found["map_change"])
+        low, high = found["clip_hit_at_1_change_interval"]
+        assert low <= found["clip_hit_at_1_change"] <= high
+    json.dumps(result, allow_nan=False)
+
+
+def test_a_model_that_uses_motion_is_told_from_one_that_does_not():
+    is_true = np.eye(4)[np.arange(40) % 4]
+    right, wrong = made_scores(is_true, is_true), made_scores(is_true[::-1], is_true)
+    scored = {"forward": right, "shuffled": wrong, "reversed": right, "frozen": wrong}
+    found = evaluation._motion(right, {"run": scored})
+    assert found["matters"] == ["shuffled", "frozen"]
+    assert found["orders"]["frozen"]["video_hit_at_1_change_interval"] == [-1, -1]
+    assert found["orders"]["frozen"]["classes"]["class0"]["video_hit_at_1_change"] == -1
+    assert found["orders"]["reversed"]["classes"]["class0"] == {"ap_change": 0, "video_hit_at_1_change": 0}
+
+
+def test_one_frame_shows_no_motion(frame_run, small_run, small_shards):
+    motion = dv.evaluate(frame_run, small_shards, motion=True)["motion"]
+    assert motion["note"] == "the model sees one frame of each clip: no order changes anything"
+    assert motion["orders"] == {}
+    assert not scores_path(frame_run, "test", "frozen").exists()
+    both = dv.evaluate("both", small_shards, ensemble=[frame_run, small_run], motion=True)
+    assert list(both["motion"]["orders"]) == ["shuffled", "reversed", "frozen"]
+
+
+def test_a_second_evaluation_makes_no_second_pass(run, small_shards, monkeypatch):
+    first = dv.evaluate(run, small_shards, motion=True)
+    monkeypatch.setattr(scores_module, "make_evaluation_dataset", None)
+    assert dv.evaluate(run, small_shards, motion=True) == first
+
+
+def test_a_class_without_a_video_has_no_numbers():
+    scores = made_scores([[0.5, 0.2, 0.3], [0.1, 0.7, 0.2]], [[1, 0, 0], [0, 1, 0]])
+    result = evaluation._judge(scores, [1], {"empty": ["class2"], "half": ["class1", "class2"]})
+    assert result["classes"]["class2"] == {"videos": 0, "video_hit_at_1": None, "ap": None}
+    assert result["map"] == 1
+    assert result["map_by_group"] == {"empty": None, "half": 1}
+    json.dumps(result, allow_nan=False)

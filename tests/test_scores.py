@@ -1,6 +1,5 @@
 """Scores are computed once, kept whole, and told apart from others."""
 
-import logging
 import shutil
 from dataclasses import replace
 
@@ -46,6 +45,10 @@ def some_scores(seed=0, clip_videos=(0, 0, 1, 2, 2)):
     )
 
 
+def told(caplog):
+    return [record.getMessage() for record in caplog.records if record.name == "deepvideo_tf.scores"]
+
+
 def equal(one, other):
     arrays = ("is_true", "video_scores", "clip_scores", "clip_videos")
     same = all(np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays)
@@ -72,8 +75,7 @@ def test_no_flipped_bit_goes_unnoticed(tmp_path):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << int(place) % 8]) + whole[place + 1 :])
         try:
             found = read(path)
-        except ModelFileError as error:
-            assert "\n" not in str(error)
+        except ModelFileError:
             continue
         assert equal(found, some_scores())
 
@@ -153,20 +155,19 @@ def test_wrong_numbers_of_views(run, small_shards, num_views):
 
 
 def test_what_does_not_fit_is_computed_anew(run, small_shards, caplog):
-    caplog.set_level(logging.WARNING)
     path = scores_path(run, "test")
     first = score_run(run, small_shards, num_views=1)["forward"]
-    assert not caplog.messages
+    assert not told(caplog)
     assert score_run(run, small_shards, num_views=2)["forward"].about["num_views"] == 2
-    assert caplog.messages == [f"{path}: holds scores of something else (num_views); computed anew"]
+    assert told(caplog) == [f"{path}: holds scores of something else (num_views); computed anew"]
 
     save(replace(first, about=first.about | {"models": ["step-00000001-0.weights.h5"]}), path)
     assert equal(score_run(run, small_shards, num_views=1)["forward"], first)
-    assert "(models); computed anew" in caplog.messages[-1]
+    assert "(models); computed anew" in told(caplog)[-1]
 
-    flip_a_bit(path)
+    path.write_bytes(path.read_bytes()[:-9])
     assert equal(score_run(run, small_shards, num_views=1)["forward"], first)
-    assert "not a whole file of scores" in caplog.messages[-1]
+    assert "not a whole file of scores" in told(caplog)[-1]
     assert equal(read(path), first)
 
 
@@ -177,7 +178,7 @@ def test_scores_that_lack_damaged_clips_are_not_kept(run, small_shards, tmp_path
     assert len(score_run(run, shards_dir, max_bad_fraction=0.2, num_views=1)["forward"].clip_videos) == 11
     shutil.copy(small_shards / shard.name, shard)
     assert len(score_run(run, shards_dir, num_views=1)["forward"].clip_videos) == 12
-    assert "lacks clips that were damaged; computed anew" in caplog.messages[-1]
+    assert "lacks clips that were damaged; computed anew" in told(caplog)[-1]
 
 
 def test_a_model_that_answers_no_numbers_is_told_of(run, small_shards, monkeypatch):
@@ -188,7 +189,7 @@ def test_a_model_that_answers_no_numbers_is_told_of(run, small_shards, monkeypat
 
 
 def test_a_full_disk_is_told_of(run, small_shards, monkeypatch):
-    monkeypatch.setattr(scores_module.tempfile, "TemporaryFile", lambda dir: open("/dev/full", "wb"))
+    monkeypatch.setattr(scores_module.tempfile, "TemporaryFile", lambda dir: open("/dev/full", "wb"))  # noqa: SIM115
     with pytest.raises(ModelFileError, match="run: the scores cannot be written: No space left on device"):
         score_run(run, small_shards)
 

@@ -82,7 +82,7 @@ def weighted_average_precision(is_true, scores, weights):
     Args:
         is_true: bool `[example]`.
         scores: float `[example]`.
-        weights: unsigned integers `[resample, example]`, how many times each example counts.
+        weights: whole numbers `[resample, example]`, how many times each example counts.
 
     Returns:
         float64 `[resample]`; NaN where no positive counts.
@@ -92,11 +92,13 @@ def weighted_average_precision(is_true, scores, weights):
     falling = -scores[order]
     places = np.flatnonzero(is_true[order])
     last_equal = np.searchsorted(falling, falling[places], side="right") - 1
-    # Examples, and positives among them, that score as high as each positive does.
-    above = np.cumsum(weights[:, order], axis=1, dtype=np.int64)[:, last_equal]
-    of_positives = weights[:, order[places]].astype(np.int64)
+    # Each example falls to the first positive that scores no higher; those below all of them are left over.
+    steps = np.empty(len(order), np.intp)
+    steps[order] = np.searchsorted(last_equal, np.arange(len(order)))
+    at_steps = np.stack([np.bincount(steps, row, len(places) + 1)[:-1] for row in weights])
+    of_positives = weights[:, order[places]].astype(float)
     true_above = np.cumsum(of_positives, axis=1)[:, np.searchsorted(places, last_equal, side="right") - 1]
-    precision = true_above / np.maximum(above, 1)
+    precision = true_above / np.maximum(np.cumsum(at_steps, axis=1), 1)
     with np.errstate(invalid="ignore"):
         return (of_positives * precision).sum(axis=1) / of_positives.sum(axis=1)
 
