@@ -233,9 +233,10 @@ def test_gains_and_losses_against_another_run(small_run, frame_run, small_shards
     against = result["against"]
     difference = {name: of["ap"] - other["classes"][name]["ap"] for name, of in result["classes"].items()}
     assert against["ap_difference"] == pytest.approx(difference)
-    ranked = sorted(difference, key=lambda name: -difference[name])
-    assert [row["class"] for row in against["gains"]] == [name for name in ranked if difference[name] > 0]
-    assert [row["class"] for row in against["losses"]] == [name for name in ranked[::-1] if difference[name] < 0]
+    for rows, sign in ((against["gains"], 1), (against["losses"], -1)):
+        assert all(row["ap_difference"] == pytest.approx(difference[row["class"]]) for row in rows)
+        values = sorted((value for value in difference.values() if value * sign > 0), key=lambda value: -value * sign)
+        assert [row["ap_difference"] for row in rows] == pytest.approx(values)
     assert against["video_hit_at_1"] == other["video_hit_at_1"]
     assert against["video_hit_at_1_difference"] == pytest.approx(result["video_hit_at_1"] - other["video_hit_at_1"])
     assert against["map_difference"] == pytest.approx(result["map"] - other["map"])
