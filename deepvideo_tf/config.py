@@ -203,7 +203,8 @@ class TrainConfig:
             binary cross-entropies, for videos of several labels.
         label_smoothing: part of the target that is spread over the classes; 0 in the paper.
         class_weights: `none`, or `balanced`: clips count in inverse proportion to how many their class has.
-        optimizer: `sgd` (with momentum 0.9) or `adamw`.
+        optimizer: `sgd` (with momentum) or `adamw`.
+        momentum: of `sgd`; 0.9 in the paper.
         learning_rate: above 0; 1e-3 in the paper.
         schedule: `plateau` divides the rate by 10 when the validation error has stopped improving, or, where there are
             no validation shards, the training loss; `cosine` goes down to 0 over the run; `constant`.
@@ -238,6 +239,7 @@ class TrainConfig:
     label_smoothing: float = 0.0
     class_weights: str = "none"
     optimizer: str = "sgd"
+    momentum: float = 0.9
     learning_rate: float = 1e-3
     schedule: str = "plateau"
     plateau_epochs: int = 5
@@ -273,6 +275,7 @@ class TrainConfig:
         check_number("label_smoothing", self.label_smoothing, least=0, below=1)
         check_choice("class_weights", self.class_weights, CLASS_WEIGHTS)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_number("momentum", self.momentum, least=0, below=1)
         check_number("learning_rate", self.learning_rate, above=0)
         check_choice("schedule", self.schedule, SCHEDULES)
         check_int("plateau_epochs", self.plateau_epochs, 1, 1_000_000)

@@ -65,7 +65,8 @@ _LABEL_SMOOTHING = flags.DEFINE_float(
 _CLASS_WEIGHTS = flags.DEFINE_enum(
     "class_weights", _DEFAULTS.class_weights, CLASS_WEIGHTS, "balanced: clips of rare classes count for more."
 )
-_OPTIMIZER = flags.DEFINE_enum("optimizer", _DEFAULTS.optimizer, OPTIMIZERS, "sgd has momentum 0.9.")
+_OPTIMIZER = flags.DEFINE_enum("optimizer", _DEFAULTS.optimizer, OPTIMIZERS, "sgd has momentum.")
+_MOMENTUM = flags.DEFINE_float("momentum", _DEFAULTS.momentum, "Of sgd, at least 0 and below 1.")
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", _DEFAULTS.learning_rate, "The (first) learning rate.")
 _SCHEDULE = flags.DEFINE_enum(
     "schedule",
@@ -119,6 +120,7 @@ def main():
         label_smoothing=_LABEL_SMOOTHING.value,
         class_weights=_CLASS_WEIGHTS.value,
         optimizer=_OPTIMIZER.value,
+        momentum=_MOMENTUM.value,
         learning_rate=_LEARNING_RATE.value,
         schedule=_SCHEDULE.value,
         plateau_epochs=_PLATEAU_EPOCHS.value,

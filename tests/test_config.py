@@ -30,7 +30,8 @@ def test_the_papers_clips():
 def test_the_papers_learning():
     """Section 3.3, and the frames of 200 x 200."""
     config = TrainConfig()
-    assert (config.optimizer, config.learning_rate, config.weight_decay) == ("sgd", 1e-3, 5e-4)
+    assert (config.optimizer, config.momentum, config.weight_decay) == ("sgd", 0.9, 5e-4)
+    assert (config.learning_rate, config.schedule) == (1e-3, "plateau")
     assert (config.global_batch_size, config.dropout, config.lrn_beta) == (32, 0.5, 0.5)
     assert ShardSpec().frame_size_px == 200
     assert ShardSpec().clips_per_video == 20

@@ -9,7 +9,6 @@ from keras import ops
 
 from deepvideo_tf.training.metrics import HitAtK
 
-MOMENTUM = 0.9  # section 3.3
 PLATEAU_DIVISOR = 10  # the paper lowers the rate and does not say by how much; AlexNet divides it by 10
 
 
@@ -29,7 +28,7 @@ def compile_model(model, config):
     if config.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(**common)
     else:
-        optimizer = keras.optimizers.SGD(momentum=MOMENTUM, **common)
+        optimizer = keras.optimizers.SGD(momentum=config.momentum, **common)
     model.compile(optimizer, loss_of(config), metrics=[HitAtK(1)])
     model.optimizer.build(model.trainable_variables)
     example, target = np.zeros((1, *model.input_shape[1:]), model.input.dtype), np.zeros(model.output_shape[1:])
