@@ -34,7 +34,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" --numprocesses=2 --dist=loadfile
 
 test-long: $(INSTALLED)
 	$(BIN)/python -m pytest -m long

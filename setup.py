@@ -21,7 +21,14 @@ PROGRAMS = {
 }
 
 LITE = ["ai-edge-litert>=2.3,<3"]
-TEST = ["hypothesis>=6.100", "mypy>=2.4,<3", "pytest>=9,<10", "ruff>=0.17,<0.18", "scikit-learn>=1.9,<2"]
+TEST = [
+    "hypothesis>=6.100",
+    "mypy>=2.4,<3",
+    "pytest>=9,<10",
+    "pytest-xdist>=3.8,<4",
+    "ruff>=0.17,<0.18",
+    "scikit-learn>=1.9,<2",
+]
 
 setup(
     name="deepvideo-tf",
