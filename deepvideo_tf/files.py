@@ -1,6 +1,7 @@
 """Writing files so that nobody ever sees half of one."""
 
 import os
+import shutil
 from pathlib import Path
 
 
@@ -21,3 +22,22 @@ def write_text_atomically(path, text):
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def reserve(path, size_bytes):
+    """Makes sure of the room for a file before a library writes it that does not survive a full disk.
+
+    Args:
+        path: the file; made if it is not there.
+        size_bytes: how large it will be at most.
+
+    Raises:
+        OSError: the disk, the user's quota or a limit does not allow for it.
+    """
+    path = Path(path)
+    free = shutil.disk_usage(path.parent).free
+    if free < size_bytes:
+        raise OSError(f"it needs {size_bytes} bytes, the disk has {free} left")
+    with open(path, "ab") as file:
+        if hasattr(os, "posix_fallocate"):  # it is absent on macOS
+            os.posix_fallocate(file.fileno(), 0, size_bytes)

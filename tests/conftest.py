@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -87,6 +88,24 @@ def small_config():
         num_epochs=2,
         global_batch_size=8,
     )
+
+
+@pytest.fixture(scope="session")
+def judged_shards(small_shards, tmp_path_factory):
+    """The small shards with their test split as a validation split: 36 clips to train on, 12 to judge by."""
+    shards_dir = tmp_path_factory.mktemp("judged") / "shards"
+    shutil.copytree(small_shards, shards_dir)
+    rewrite_manifest(shards_dir / "validation-manifest.json", shards_dir / "test-manifest.json", split="validation")
+    return shards_dir
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """A run of 2 epochs of 3 steps each, as fast as one can be."""
+    import deepvideo_tf as dv
+
+    clip = dv.ClipSpec(num_frames=1, crop_size_px=32, flip=False)
+    return dv.TrainConfig(model="single_frame", clip=clip, width=0.02, num_epochs=2, global_batch_size=12)
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ import numpy as np
 
 from deepvideo_tf.config import ModelCard, TrainConfig, from_json, to_json
 from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError
+from deepvideo_tf.files import reserve
 from deepvideo_tf.models.registry import build_model
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ CHECKPOINTS_DIR = "checkpoints"
 NAME = re.compile(r"(step|best)-(\d{8,})-([0-9a-f]{16})\.weights\.h5")
 UNFINISHED_NAME = "unfinished.weights.h5"
 KEPT = 3
+HDF5_OVERHEAD_BYTES = 4096  # of one variable, at most
 DESCRIPTION_KEY = "deepvideo_tf"
 STATES_KEY = "deepvideo_tf_states"
 
@@ -129,16 +131,26 @@ def save_checkpoint(workdir, model, metrics, description: Description, *, is_bes
     temporary = folder / UNFINISHED_NAME
     try:
         folder.mkdir(exist_ok=True)
+        temporary.unlink(missing_ok=True)  # of a kill; it may be the best one's second name, and is not written into
         _write(temporary, model, metrics, description)
         ending = f"{description.progress.total_steps:08d}-{_hash_of(temporary)}.weights.h5"
         if is_best:
             _link(temporary, folder / f"best-{ending}")
         os.replace(temporary, folder / f"step-{ending}")
         _sync_folder(folder)
-        for path in _listed(workdir, "step")[KEPT:] + (_listed(workdir, "best")[1:] if is_best else []):
+        for path in _superseded(workdir, f"step-{ending}") + (_listed(workdir, "best")[1:] if is_best else []):
             path.unlink()
     except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk by either
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise ModelFileError(f"{folder}: no checkpoint can be written: {_first_line(error)}") from None
+
+
+def _superseded(workdir, newest):
+    """Checkpoints that are not kept: those before the last three, and the newest step's from before its validation."""
+    others = [path for path in _listed(workdir, "step") if path.name != newest]
+    same_step = [path for path in others if NAME.fullmatch(path.name)[2] == NAME.fullmatch(newest)[2]]
+    return same_step + [path for path in others if path not in same_step][KEPT - 1 :]
 
 
 def _check_finite(model, progress):
@@ -151,19 +163,17 @@ def _check_finite(model, progress):
 
 
 def _write(path, model, metrics, description):
-    variables = {id(variable): variable for variable in (*model.variables, *model.optimizer.variables)}.values()
-    needed = sum(math.prod(variable.shape) * 4 for variable in variables)
-    # HDF5 prints a traceback of its own when the disk is full: better not to begin.
-    free = shutil.disk_usage(path.parent).free
-    if free < needed:
-        raise OSError(f"it needs {needed} bytes, the disk has {free} left")
-    model.save_weights(path, overwrite=True)
     text = json.dumps(to_json(description))
+    variables = {id(variable): variable for variable in (*model.variables, *model.optimizer.variables)}.values()
+    # HDF5 crashes when the disk is full: better not to begin.
+    reserve(path, len(text) + sum(math.prod(variable.shape) * 4 + HDF5_OVERHEAD_BYTES for variable in variables))
+    model.save_weights(path, overwrite=True)
     with h5py.File(path, "a") as file:
         # A dataset, not an attribute: attributes end at 64 KiB, which ten thousand class names pass.
         file.create_dataset(DESCRIPTION_KEY, data=np.frombuffer(text.encode(), np.uint8))
+        states = file.create_group(STATES_KEY)
         for number, array in enumerate([*_generator_states(model), *metrics]):
-            file.create_dataset(f"{STATES_KEY}/{number}", data=array)
+            states.create_dataset(str(number), data=array)
     with open(path, "rb") as file:
         os.fsync(file.fileno())
 
@@ -223,7 +233,7 @@ def find_checkpoint(workdir, *, best):
     Args:
         workdir: the run's folder.
         best: whether to prefer the best by validation, as for judging and serving a model, to the newest, as for going
-            on.
+            on. Either stands in for the other.
 
     Returns:
         Its path.
@@ -231,7 +241,8 @@ def find_checkpoint(workdir, *, best):
     Raises:
         ModelFileError: there is none, or they are all damaged.
     """
-    candidates = (_listed(workdir, "best") if best else []) + _listed(workdir, "step")
+    kinds = ("best", "step") if best else ("step", "best")
+    candidates = [path for kind in kinds for path in _listed(workdir, kind)]
     if not candidates:
         raise ModelFileError(f"{workdir}: expected the folder of a trained run, found no {CHECKPOINTS_DIR} in it")
     for path in candidates:

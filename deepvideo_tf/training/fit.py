@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import platform
+import re
 import shutil
 import signal
 import threading
@@ -100,15 +101,14 @@ def train(
         raise ConfigError(f"{shards_dir}: expected shards of 2 classes or more, found 1: {manifest.classes[0]!r}")
     check_clip(manifest, config.clip, shards_dir)
     _check_validation(manifest, shards_dir)
-    with _only_trainer(workdir), _dtype_policy(config.dtype_policy):
-        with naming_damage(shards_dir, "train"):
+    with _only_trainer(workdir):
+        with _dtype_policy(config.dtype_policy), naming_damage(shards_dir, "train", *_validation_split(shards_dir)):
             run = _begin(config, manifest, shards_dir, workdir, max_bad_fraction)
-        run.checkpoint_s, run.on_step, run.on_epoch = 60 * checkpoint_minutes, on_step, on_epoch
-        is_finished = run.progress.epoch >= config.num_epochs
-        if not is_finished:
-            _write_config(run)
-            with naming_damage(shards_dir, "train", *_validation_split(shards_dir)):
-                _train_all_epochs(run, max_bad_fraction)
+            run.checkpoint_s, run.on_step, run.on_epoch = 60 * checkpoint_minutes, on_step, on_epoch
+            is_finished = run.progress.epoch >= config.num_epochs
+            if not is_finished:
+                _write_config(run)
+                _train_all_epochs(run)
         export_dir = Path(workdir) / "saved_model"
         if is_finished and (exported := latest_version(export_dir)) is not None:
             return exported
@@ -124,6 +124,7 @@ class _TrainingRun:
     manifest: Manifest
     shards_dir: Path
     workdir: Path
+    max_bad_fraction: float
     model: keras.Model  # from clips to logits
     frozen: keras.Model | None  # from clips to features, if these are cached
     trained: keras.Model  # the model, or its part from features to logits
@@ -161,20 +162,30 @@ def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
         model.compile(trained.optimizer)  # so that its checkpoints hold the optimiser's state
     steps_per_epoch = math.ceil(manifest.records / config.global_batch_size)
     run = _TrainingRun(
-        config, card, manifest, Path(shards_dir), Path(workdir), model, frozen, trained, steps_per_epoch, Progress()
+        config,
+        card,
+        manifest,
+        Path(shards_dir),
+        Path(workdir),
+        max_bad_fraction,
+        model,
+        frozen,
+        trained,
+        steps_per_epoch,
+        Progress(),
     )
     if checkpoint is not None:
         load_weights(checkpoint, model)
         run.progress = read_description(checkpoint).progress
         run.metrics = load_states(checkpoint, model)
     elif config.finetune == "scratch":
-        _initialize(run, max_bad_fraction)
+        _initialize(run)
     return run
 
 
-def _initialize(run, max_bad_fraction):
+def _initialize(run):
     """Fits a new model to the first clips that it will see."""
-    batches = _training_set(run, max_bad_fraction, first_epoch=0)
+    batches = _training_set(run, first_epoch=0)
     batches = batches.take(math.ceil(initialization.CLIPS / run.config.global_batch_size))
     clips = np.concatenate([clips for clips, _, _ in batches.as_numpy_iterator()])
     initialization.initialize_from_clips(run.model, clips[: initialization.CLIPS])
@@ -202,8 +213,10 @@ def _only_trainer(workdir):
             yield
     except filelock.Timeout:
         raise ModelFileError(f"{workdir}: another process is training there") from None
+    except BrokenPipeError:
+        raise  # of whoever reads the progress
     except OSError as error:
-        raise ModelFileError(f"{error.filename or workdir}: cannot be written: {error.strerror}") from None
+        raise ModelFileError(f"{error.filename or workdir}: cannot be written: {error.strerror or error}") from None
 
 
 @contextlib.contextmanager
@@ -238,9 +251,10 @@ def _write_config(run):
     write_text_atomically(run.workdir / "config.json", json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 
-def _train_all_epochs(run, max_bad_fraction):
-    datasets = _cached_datasets(run, max_bad_fraction) if run.frozen else _datasets(run, max_bad_fraction)
-    run.tensorboard = tf.summary.create_file_writer(str(run.workdir / "tensorboard"))
+def _train_all_epochs(run):
+    datasets = _cached_datasets(run) if run.frozen else _datasets(run)
+    with _naming_tensorboard(run):
+        run.tensorboard = tf.summary.create_file_writer(str(run.workdir / "tensorboard"))
     with _stopping_at_signals(run):
         _tell_step(run)
         while run.progress.epoch < run.config.num_epochs:
@@ -249,17 +263,17 @@ def _train_all_epochs(run, max_bad_fraction):
     shutil.rmtree(run.workdir / transfer.FEATURES_DIR, ignore_errors=True)
 
 
-def _datasets(run, max_bad_fraction):
+def _datasets(run):
     """The training set, as a function of epoch and first step, and the validation set or None."""
     epoch, step = run.progress.epoch, run.progress.step
     if step == run.steps_per_epoch:  # of this epoch only the validation is left
         epoch, step = epoch + 1, 0
-    training = _training_set(run, max_bad_fraction, epoch, step)
+    training = _training_set(run, epoch, step)
     # Each pass over the dataset is the next epoch's.
-    return (lambda epoch, first_step: training), _validation_set(run, max_bad_fraction)
+    return (lambda epoch, first_step: training), _validation_set(run)
 
 
-def _training_set(run, max_bad_fraction, first_epoch, first_step=0):
+def _training_set(run, first_epoch, first_step=0):
     """Batches of clips, targets and the clips' weights."""
     config = run.config
     batches = make_dataset(
@@ -275,9 +289,9 @@ def _training_set(run, max_bad_fraction, first_epoch, first_step=0):
         time_jitter=config.time_jitter,
         mixup_alpha=config.mixup_alpha,
         multi_label=config.loss == "sigmoid",
-        max_bad_fraction=max_bad_fraction,
+        max_bad_fraction=run.max_bad_fraction,
     )
-    weights = tf.constant(_class_weights(run, max_bad_fraction), tf.float32)
+    weights = tf.constant(_class_weights(run), tf.float32)
 
     def with_weights(clips, targets):
         return clips, targets, tf.linalg.matvec(targets, weights) / tf.reduce_sum(targets, axis=1)
@@ -285,16 +299,16 @@ def _training_set(run, max_bad_fraction, first_epoch, first_step=0):
     return batches.map(with_weights)
 
 
-def _class_weights(run, max_bad_fraction):
+def _class_weights(run):
     """How much a clip of each class counts, `[class]`; 1 on average over the clips."""
     if run.config.class_weights == "none":
         return np.ones(len(run.card.classes))
-    counts = clips_by_class(run.shards_dir, "train", max_bad_fraction=max_bad_fraction)
+    counts = clips_by_class(run.shards_dir, "train", max_bad_fraction=run.max_bad_fraction)
     present = counts > 0
     return np.where(present, counts.sum() / (present.sum() * np.maximum(counts, 1)), 0.0)
 
 
-def _validation_set(run, max_bad_fraction):
+def _validation_set(run):
     for split in _validation_split(run.shards_dir):
         return make_dataset(
             run.shards_dir,
@@ -302,14 +316,14 @@ def _validation_set(run, max_bad_fraction):
             run.config.clip,
             batch_size=run.config.global_batch_size,
             multi_label=run.config.loss == "sigmoid",
-            max_bad_fraction=max_bad_fraction,
+            max_bad_fraction=run.max_bad_fraction,
         )
     return None
 
 
-def _cached_datasets(run, max_bad_fraction):
+def _cached_datasets(run):
     """As `_datasets`, of features that are computed first."""
-    config, validation = run.config, _validation_set(run, max_bad_fraction)
+    config, validation = run.config, _validation_set(run)
     fingerprints = [read_manifest(run.shards_dir, split).fingerprint for split in _validation_split(run.shards_dir)]
     identity = transfer.features_identity(
         run.frozen, json.dumps(to_json(config)), run.manifest.fingerprint, *fingerprints
@@ -321,7 +335,7 @@ def _cached_datasets(run, max_bad_fraction):
 
     tables = []
     for view in range(min(config.cached_views, config.num_epochs)):
-        batches = _training_set(run, max_bad_fraction, view).take(run.steps_per_epoch)
+        batches = _training_set(run, view).take(run.steps_per_epoch)
         tables.append(table(f"train-{view}", batches, run.manifest.records))
 
     def training(epoch, first_step):
@@ -364,9 +378,10 @@ def _train_epoch(run, training, validation):
     _check_finite(run, logs)
     run.progress, is_best = after_epoch(run.progress, run.config, logs)
     _write_history(run.workdir, epoch, logs)
-    _write_tensorboard(run.tensorboard, epoch, logs)
+    with _naming_tensorboard(run):
+        _write_tensorboard(run.tensorboard, epoch, logs)
+    run.metrics = None  # the next epoch begins with none, here and after an interruption
     _save(run, is_best=is_best and validation is not None)
-    run.metrics = None
     if run.on_epoch is not None:
         run.on_epoch(epoch + 1, logs)
     if run.told_to_stop:
@@ -475,8 +490,15 @@ def _non_finite(run, loss):
     if run.frozen:
         rows = _cached_order(run, epoch)[rows.start : rows.stop]
         epoch %= min(run.config.cached_views, run.config.num_epochs)
-    names = record_names(run.shards_dir, "train", seed=run.config.seed, epoch=epoch, rows=rows)
-    data = {"step": run.progress.total_steps, "epoch": run.progress.epoch, "loss": str(loss), "clips": names}
+    names = record_names(
+        run.shards_dir,
+        "train",
+        seed=run.config.seed,
+        epoch=epoch,
+        rows=rows,
+        max_bad_fraction=run.max_bad_fraction,
+    )
+    data = {"step": run.progress.total_steps + 1, "epoch": run.progress.epoch, "loss": str(loss), "clips": names}
     path = run.workdir / NON_FINITE_NAME
     write_text_atomically(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
     shown = ", ".join(names[:NAMED_RECORDS]) + (", ..." if len(names) > NAMED_RECORDS else "")
@@ -489,13 +511,25 @@ def _non_finite(run, loss):
 def _write_history(workdir, epoch, logs):
     """Adds an epoch to `history.csv`, in place of those that an interrupted process may have written after it."""
     path = workdir / "history.csv"
-    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
+    # Whatever a user's spreadsheet has made of it: what is no row of ours is left out.
+    before = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    rows = list(csv.DictReader(io.StringIO(before)))
     text = io.StringIO()
     writer = csv.DictWriter(text, ["epoch", *logs], lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(row for row in rows if row["epoch"].isdigit() and int(row["epoch"]) < epoch)
+    writer.writerows(row for row in rows if (number := row.get("epoch") or "").isdecimal() and int(number) < epoch)
     writer.writerow({"epoch": epoch, **logs})
     write_text_atomically(path, text.getvalue())
+
+
+@contextlib.contextmanager
+def _naming_tensorboard(run):
+    """Names the folder where TensorFlow cannot write to it."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = re.sub(r"\{\{.*?\}\} | \[Op:.*", "", error.message)
+        raise ModelFileError(f"{run.workdir / 'tensorboard'}: cannot be written: {reason}") from None
 
 
 def _write_tensorboard(writer, epoch, logs):

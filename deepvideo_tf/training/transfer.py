@@ -1,16 +1,19 @@
 """Starting from another run's weights, and training only a part of the layers (section 4.2)."""
 
 import hashlib
+import logging
 import os
-import shutil
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from deepvideo_tf.errors import ConfigError, ModelFileError
+from deepvideo_tf.files import reserve
 from deepvideo_tf.models.inflation import inflate_weights
 from deepvideo_tf.training.checkpoints import load_run
+
+logger = logging.getLogger(__name__)
 
 # The layers that each mode trains, and the layer whose output is the features that these begin from.
 TRAINED_LAYERS = {"top": ("dropout7", "logits"), "top3": ("fc6", "dropout6", "fc7", "dropout7", "logits")}
@@ -134,26 +137,31 @@ def compute_features(path, frozen, batches, rows, num_classes):
         ConfigError: the disk has no room for them.
     """
     path = Path(path)
+    if path.exists():
+        try:
+            return np.load(path, mmap_mode="r")
+        except (EOFError, ValueError):
+            logger.warning("%s: damaged; its features are computed anew", path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"unfinished-{path.name}")
     shape = frozen.output_shape[1:]
     row = np.dtype([("features", np.float32, shape), ("target", np.float32, (num_classes,)), ("weight", np.float32)])
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(path.parent).free
-        if free < rows * row.itemsize:
-            raise ConfigError(
-                f"cached_views must leave room on the disk: the features of {rows} clips take {rows * row.itemsize} "
-                f"bytes, {free} are free; with cached_views=0 nothing is cached"
-            )
-        unfinished = path.with_name(f"unfinished-{path.name}")
-        table = np.lib.format.open_memmap(unfinished, mode="w+", dtype=row, shape=(rows,))
-        done = 0
-        for clips, targets, weights in batches:
-            part = slice(done, done + len(clips))
-            table["features"][part] = np.asarray(frozen.predict_on_batch(clips), np.float32)
-            table["target"][part] = targets
-            table["weight"][part] = weights
-            done = part.stop
-        table.flush()
-        del table
-        os.replace(unfinished, path)
+    table = np.lib.format.open_memmap(unfinished, mode="w+", dtype=row, shape=(rows,))
+    try:
+        reserve(unfinished, unfinished.stat().st_size)  # the system kills who writes to a map without room
+    except OSError as error:
+        raise ConfigError(
+            f"cached_views must leave room on the disk for the features of {rows} clips ({error.strerror or error}); "
+            "with cached_views=0 nothing is cached"
+        ) from None
+    done = 0
+    for clips, targets, weights in batches:
+        part = slice(done, done + len(clips))
+        table["features"][part] = np.asarray(frozen.predict_on_batch(clips), np.float32)
+        table["target"][part] = targets
+        table["weight"][part] = weights
+        done = part.stop
+    table.flush()
+    del table
+    os.replace(unfinished, path)
     return np.load(path, mmap_mode="r")

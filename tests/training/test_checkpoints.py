@@ -1,0 +1,430 @@
+"""Runs that are interrupted, wherever it may be, end as if nothing had happened; damaged checkpoints are passed over."""
+
+import hashlib
+import itertools
+import json
+import logging
+import os
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import deepvideo_tf as dv
+from deepvideo_tf.data.dataset import make_dataset, record_names
+from deepvideo_tf.errors import ModelFileError, TrainingError
+from deepvideo_tf.training import checkpoints, fit
+from deepvideo_tf.training.checkpoints import NAME, Progress, find_checkpoint, load_run, read_description
+from tests.conftest import flip_a_bit
+from tests.training.test_fit import checkpoint_names
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing may catch it."""
+
+
+@pytest.fixture
+def no_export(monkeypatch):
+    """Exporting takes as long as training does."""
+    monkeypatch.setattr(fit, "export_saved_model", lambda workdir, export_dir: export_dir / "1")
+
+
+def train_often_saved(config, shards_dir, workdir, **arguments):
+    """Trains with a checkpoint after every step."""
+    return dv.train(config, shards_dir, workdir, checkpoint_minutes=0, **arguments)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_config, judged_shards, tmp_path_factory):
+    """The folder of a run that was let alone."""
+    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
+    train_often_saved(tiny_config, judged_shards, workdir)
+    return workdir
+
+
+@pytest.fixture
+def copied(undisturbed, tmp_path):
+    """A run's folder to damage."""
+    return shutil.copytree(undisturbed, tmp_path / "copied")
+
+
+def assert_same_run(workdir, expected):
+    assert checkpoint_names(workdir) == checkpoint_names(expected)
+    assert (workdir / "history.csv").read_text() == (expected / "history.csv").read_text()
+
+
+def steps(workdir):
+    """Checkpoints of the last steps, the newest first."""
+    return sorted((workdir / "checkpoints").glob("step-*"), reverse=True)
+
+
+def assert_same_end(workdir, expected):
+    """The same, where the two were saved at different steps."""
+    assert steps(workdir)[0].name == steps(expected)[0].name
+    assert (workdir / "history.csv").read_text() == (expected / "history.csv").read_text()
+
+
+def test_names_hold_the_hash_and_three_are_kept(undisturbed):
+    names = [NAME.fullmatch(name) for name in checkpoint_names(undisturbed)]
+    assert [(match[1], int(match[2])) for match in names if match[1] == "step"] == [("step", n) for n in (4, 5, 6)]
+    assert [match[1] for match in names].count("best") == 1
+    for match in names:
+        content = (undisturbed / "checkpoints" / match[0]).read_bytes()
+        assert hashlib.sha256(content).hexdigest().startswith(match[3])
+
+
+def test_a_checkpoint_tells_how_far_the_run_was(undisturbed, tiny_config):
+    newest, before, _ = steps(undisturbed)
+    assert read_description(newest).config == tiny_config
+    progress = read_description(newest).progress
+    assert (progress.epoch, progress.step, progress.total_steps) == (2, 0, 6)
+    assert isinstance(progress.best, tuple)
+    progress = read_description(before).progress
+    assert (progress.epoch, progress.step, progress.total_steps) == (1, 2, 5)
+
+
+def kill_at(monkeypatch, owner, name, number, word=""):
+    """Kills the run at the n-th call of a function with such a word in its arguments."""
+    original, calls = getattr(owner, name), itertools.count(1)
+
+    def killing(*arguments, **named):
+        if word in " ".join(map(str, arguments)) and next(calls) == number:
+            raise Killed
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, killing)
+
+
+def assert_whole(workdir):
+    """Every checkpoint that has a name is what its name says."""
+    for path in (workdir / "checkpoints").glob("[bs]*"):  # the best and the last ones, not what is unfinished
+        assert checkpoints._hash_of(path) == NAME.fullmatch(path.name)[3]
+
+
+# Where a run is killed, again and again, and how far its checkpoints then reach. The first epoch is the best.
+KILLS = [
+    ((fit, "_train_epoch", 1), 0),  # before the first step
+    ((checkpoints, "_generator_states", 1), 0),  # in the middle of a write
+    ((checkpoints, "_generator_states", 2), 1),
+    ((checkpoints, "_hash_of", 1, "unfinished"), 1),  # between a write and its hash
+    ((os, "replace", 2, "step-"), 2),  # between hash and name
+    ((fit._WhileJudging, "on_test_batch_end", 1), 3),  # in validation
+    ((fit, "_write_history", 1), 3),  # between validation and history
+    ((fit, "_write_tensorboard", 1), 3),  # between history and checkpoint
+    ((checkpoints, "_link", 1), 3),  # before the best gets its name
+    ((os, "replace", 1, "step-"), 3),  # between that and the name of the last one
+    ((checkpoints, "_sync_folder", 1), 3),  # before old ones are removed
+    ((fit, "_train_epoch", 1), 3),  # between two epochs
+    ((checkpoints, "_generator_states", 1), 3),
+    ((checkpoints, "_sync_folder", 3), 6),  # between the last step and its validation
+    ((checkpoints, "_sync_folder", 1), 6),  # after the last checkpoint
+]
+
+
+@pytest.mark.usefixtures("no_export")
+def test_a_run_killed_everywhere_ends_the_same(tiny_config, judged_shards, undisturbed, tmp_path, monkeypatch):
+    for place, reached in KILLS:
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            kill_at(patch, *place)
+            train_often_saved(tiny_config, judged_shards, tmp_path)
+        assert_whole(tmp_path)
+        assert max([0, *(int(path.name.split("-")[1]) for path in steps(tmp_path))]) == reached, place
+    train_often_saved(tiny_config, judged_shards, tmp_path)
+    assert_same_run(tmp_path, undisturbed)
+
+
+@pytest.mark.usefixtures("no_export")
+def test_a_run_killed_in_its_first_checkpoint_goes_on(tiny_config, judged_shards, undisturbed, tmp_path, monkeypatch):
+    """That checkpoint is the best one, and has that name and the unfinished one."""
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, os, "replace", 1, "step-")
+        dv.train(tiny_config, judged_shards, tmp_path)
+    assert [name.split("-")[0] for name in checkpoint_names(tmp_path)] == ["best", "unfinished.weights.h5"]
+    dv.train(tiny_config, judged_shards, tmp_path)
+    assert_whole(tmp_path)
+    assert_same_end(tmp_path, undisturbed)
+
+
+def record_clips(monkeypatch):
+    """Lists, one for each start of training, of the clips' hashes in each batch that it draws."""
+    starts, original = [], fit._datasets
+
+    def recorded(*arguments):
+        training, validation = original(*arguments)
+        starts.append([])
+
+        def remember(clips):
+            starts[-1].append([hashlib.sha256(clip.tobytes()).hexdigest() for clip in clips])
+            return clips
+
+        def with_memory(clips, targets, weights):
+            return tf.ensure_shape(tf.numpy_function(remember, [clips], tf.uint8), clips.shape), targets, weights
+
+        batches = training(0, 0).map(with_memory)
+        return (lambda epoch, first_step: batches), validation
+
+    monkeypatch.setattr(fit, "_datasets", recorded)
+    return starts
+
+
+@pytest.mark.usefixtures("no_export")
+def test_a_run_stopped_after_every_step_sees_every_clip_once_an_epoch(
+    tiny_config, judged_shards, tmp_path, monkeypatch
+):
+    clip = dv.ClipSpec(num_frames=16, crop_size_px=36, flip=False)  # all of a stored clip: a hash tells which it is
+    config = replace(tiny_config, model="early_fusion", clip=clip, global_batch_size=20)
+    starts = record_clips(monkeypatch)
+    dv.train(config, judged_shards, tmp_path / "undisturbed")
+    whole = starts.pop()
+    stored = make_dataset(judged_shards, "train", clip).unbatch().as_numpy_iterator()
+    hashes = sorted(hashlib.sha256(pixels.tobytes()).hexdigest() for pixels, _ in stored)
+    assert len(set(hashes)) == 36
+    assert [len(batch) for batch in whole] == [20, 16] * 2
+    for epoch in (whole[:2], whole[2:]):
+        assert sorted(itertools.chain.from_iterable(epoch)) == hashes
+    assert whole[:2] != whole[2:]
+
+    numbers = itertools.cycle([signal.SIGTERM, signal.SIGINT])
+    for done in range(4):
+        calls = itertools.count()
+        with pytest.raises(KeyboardInterrupt, match=f"interrupted; saved in .* after step {done + 1}: the same command"):
+            dv.train(
+                config,
+                judged_shards,
+                tmp_path / "run",
+                on_step=lambda *_, calls=calls: next(calls) and signal.raise_signal(next(numbers)),
+            )
+        assert starts[done][0] == whole[done]
+    dv.train(config, judged_shards, tmp_path / "run")
+    assert starts[4] == []  # nothing but the last validation was left
+    assert_same_end(tmp_path / "run", tmp_path / "undisturbed")
+    # Of one step there is one checkpoint: that from before its validation must not be taken for the run's end.
+    assert [path.name.split("-")[1] for path in steps(tmp_path / "run")] == ["00000004", "00000003", "00000002"]
+
+
+@pytest.mark.usefixtures("no_export")
+def test_a_run_stopped_in_validation_has_only_that_to_do(
+    tiny_config, judged_shards, undisturbed, tmp_path, monkeypatch
+):
+    original = fit._WhileJudging.on_test_batch_end
+
+    def stopping(self, *arguments, **named):
+        signal.raise_signal(signal.SIGTERM)
+        original(self, *arguments, **named)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="after step 3: the same command"):
+        patch.setattr(fit._WhileJudging, "on_test_batch_end", stopping)
+        dv.train(tiny_config, judged_shards, tmp_path)
+    progress = read_description(find_checkpoint(tmp_path, best=False)).progress
+    assert (progress.epoch, progress.step, progress.total_steps) == (0, 3, 3)
+    seen = []
+    dv.train(tiny_config, judged_shards, tmp_path, on_step=lambda *clips: seen.append(clips))
+    assert seen == [(36, 72), (48, 72), (60, 72), (72, 72)]
+    assert_same_end(tmp_path, undisturbed)
+
+
+def test_the_second_signal_ends_at_once(tiny_config, judged_shards, tmp_path):
+    def twice(seen, in_all):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt) as caught:
+        dv.train(tiny_config, judged_shards, tmp_path, on_step=twice)
+    assert str(caught.value) == ""
+    assert not (tmp_path / "checkpoints").exists()
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+VARIANTS = {
+    "augmented": {
+        "model": "early_fusion",
+        "clip": dv.ClipSpec(num_frames=4, crop_size_px=32),
+        "dtype_policy": "mixed_bfloat16",
+        "mixup_alpha": 0.4,
+        "colour_jitter": 0.3,
+        "time_jitter": 0.5,
+        "class_weights": "balanced",
+        "label_smoothing": 0.1,
+    },
+    "multi-label": {
+        "dtype_policy": "mixed_float16",
+        "loss": "sigmoid",
+        "optimizer": "adamw",
+        "schedule": "cosine",
+        "warmup_steps": 2,
+        "max_gradient_norm": 0.5,
+        "dropout": 0.0,
+        "class_weights": "balanced",
+    },
+}
+
+
+@pytest.mark.usefixtures("no_export")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_way_to_train_goes_on_to_the_bit(tiny_config, judged_shards, tmp_path, variant):
+    def kill(seen, in_all):
+        if seen == 24:
+            raise Killed
+
+    config = replace(tiny_config, num_epochs=1, **VARIANTS[variant])
+    train_often_saved(config, judged_shards, tmp_path / "undisturbed")
+    with pytest.raises(Killed):
+        train_often_saved(config, judged_shards, tmp_path / "run", on_step=kill)
+    assert len(steps(tmp_path / "run")) == 1  # that of the first step
+    train_often_saved(config, judged_shards, tmp_path / "run")
+    assert_same_run(tmp_path / "run", tmp_path / "undisturbed")
+
+
+def cut_in_half(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def empty(path):
+    os.truncate(path, 0)
+
+
+class TestDamage:
+    @pytest.mark.parametrize("damage", [flip_a_bit, cut_in_half, empty])
+    def test_the_one_before_is_taken(self, copied, caplog, damage):
+        newest, before, _ = steps(copied)
+        damage(newest)
+        assert find_checkpoint(copied, best=False) == before
+        (record,) = caplog.records
+        assert record.levelno == logging.WARNING
+        assert record.getMessage().startswith(f"{newest}: damaged")
+
+    def test_one_that_is_gone_is_not_missed(self, copied, caplog):
+        newest, before, _ = steps(copied)
+        newest.unlink()
+        assert find_checkpoint(copied, best=False) == before
+        assert not caplog.records
+
+    @pytest.mark.usefixtures("no_export")
+    def test_the_run_ends_the_same(self, copied, undisturbed, tiny_config, judged_shards, caplog):
+        newest, before, _ = steps(copied)
+        flip_a_bit(newest)
+        empty(before)
+        train_often_saved(tiny_config, judged_shards, copied)
+        assert [record.getMessage().split(": ")[0] for record in caplog.records] == [str(newest), str(before)]
+        assert_same_run(copied, undisturbed)
+
+    def test_a_damaged_best_is_stood_in_for_by_the_newest(self, copied, caplog):
+        (best,) = (copied / "checkpoints").glob("best-*")
+        flip_a_bit(best)
+        assert load_run(copied).checkpoint == steps(copied)[0]
+        assert len(caplog.records) == 1
+
+    def test_all_damaged_is_one_line(self, copied, tiny_config, judged_shards):
+        for path in (copied / "checkpoints").iterdir():
+            flip_a_bit(path)
+        with pytest.raises(ModelFileError, match=r"^[^\n]*: damaged, and so are all others in its folder$"):
+            dv.train(tiny_config, judged_shards, copied)
+        with pytest.raises(ModelFileError, match="damaged"):
+            load_run(copied)
+
+
+class TestForeignFiles:
+    def test_files_of_other_names_are_left_alone(self, copied):
+        folder = copied / "checkpoints"
+        names = ("notes.txt", "step-00000099-5f2b9c0d1e7a4f36.h5", "step-9.weights.h5", "unfinished.weights.h5")
+        for name in names:
+            (folder / name).write_text("foreign")
+        assert find_checkpoint(copied, best=False).name.startswith("step-00000006")
+        assert load_run(copied).checkpoint.name.startswith("best-")
+
+    def test_another_file_under_a_checkpoints_name(self, copied, tiny_config, judged_shards):
+        digest = hashlib.sha256(b"foreign").hexdigest()[:16]
+        (copied / f"checkpoints/step-00000099-{digest}.weights.h5").write_bytes(b"foreign")
+        with pytest.raises(ModelFileError, match=r"step-00000099-\w+.weights.h5: not a whole checkpoint: [^\n]*$"):
+            dv.train(tiny_config, judged_shards, copied)
+
+    def test_a_folder_without_checkpoints(self, tmp_path):
+        (tmp_path / "checkpoints").mkdir()
+        with pytest.raises(ModelFileError, match="expected the folder of a trained run"):
+            load_run(tmp_path)
+
+
+class TestNonFinite:
+    @staticmethod
+    def saved(undisturbed, workdir):
+        run = load_run(undisturbed)
+        model, path = run.model, find_checkpoint(undisturbed, best=False)
+        model.compile("sgd")
+        model.optimizer.build(model.trainable_variables)
+        workdir.mkdir()
+        return lambda: checkpoints.save_checkpoint(workdir, model, [], read_description(path)), model
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_weights_are_never_saved(self, undisturbed, tmp_path, value):
+        save, model = self.saved(undisturbed, tmp_path / "run")
+        save()
+        before = checkpoint_names(tmp_path / "run")
+        bias = model.get_layer("fc7").bias
+        bias.assign([value, *bias[1:]])
+        with pytest.raises(TrainingError, match="the weights of fc7/bias are not finite after step 6"):
+            save()
+        assert checkpoint_names(tmp_path / "run") == before
+
+    def test_the_loss_stops_the_run_and_names_the_clips(self, tiny_config, judged_shards, tmp_path):
+        config = replace(tiny_config, learning_rate=1e30, weight_decay=0.0)
+        with pytest.raises(TrainingError, match=r"the loss is \w+ at step (\d): .* 12 clips of its batch") as caught:
+            train_often_saved(config, judged_shards, tmp_path)
+        told = json.loads((tmp_path / "non-finite-batch.json").read_text())
+        assert f"at step {told['step']}:" in str(caught.value)
+        assert all(name in str(caught.value) for name in told["clips"][:3])
+        rows = range((told["step"] - 1) * 12, told["step"] * 12)
+        assert told["clips"] == record_names(judged_shards, "train", seed=0, epoch=0, rows=rows)
+        batches = make_dataset(judged_shards, "train", config.clip, batch_size=12, training=True).as_numpy_iterator()
+        _, targets = next(itertools.islice(batches, told["step"] - 1, None))
+        classes = load_run(tmp_path).card.classes
+        named = [name.split("/")[0] for name in told["clips"]]  # synthetic videos lie in the folder of their class
+        assert named == [classes[number] for number in targets.argmax(axis=1)]
+        weights = load_run(tmp_path).model.get_weights()
+        assert all(np.isfinite(array).all() for array in weights)
+
+
+class TestBest:
+    @staticmethod
+    def play_validation(monkeypatch, *hits):
+        """Lets validation find these Hit@1."""
+        original, left = fit.after_epoch, iter(hits)
+
+        def played(progress, config, logs):
+            return original(progress, config, logs | {"val_hit_at_1": next(left)})
+
+        monkeypatch.setattr(fit, "after_epoch", played)
+
+    @pytest.mark.usefixtures("no_export")
+    def test_the_best_by_validation_is_kept_and_used(self, tiny_config, judged_shards, tmp_path, monkeypatch):
+        self.play_validation(monkeypatch, 0.1, 0.9, 0.5, 0.4, 0.3, 0.9)
+        dv.train(replace(tiny_config, num_epochs=5), judged_shards, tmp_path)
+        (best,) = (tmp_path / "checkpoints").glob("best-*")
+        assert best.name.startswith("best-00000006")
+        assert [int(NAME.fullmatch(path.name)[2]) for path in steps(tmp_path)] == [15, 12, 9]
+        assert load_run(tmp_path).checkpoint == best
+        assert read_description(best).progress == Progress(epoch=2, step=0, total_steps=6, **self.best_of(best))
+        assert find_checkpoint(tmp_path, best=False) == steps(tmp_path)[0]
+
+    @staticmethod
+    def best_of(path):
+        best = read_description(path).progress.best
+        assert best[0] == 0.9
+        return {"best": best}
+
+    def test_without_validation_there_is_none(self, small_run):
+        assert {name.split("-")[0] for name in checkpoint_names(small_run)} == {"step"}
+
+    def test_the_best_is_a_copy_where_there_are_no_links(self, undisturbed, tmp_path, monkeypatch):
+        def refuse(*_):
+            raise OSError("no links here")
+
+        source = find_checkpoint(undisturbed, best=False)
+        monkeypatch.setattr(os, "link", refuse)
+        checkpoints._link(source, tmp_path / "best.h5")
+        assert [path.name for path in Path(tmp_path).iterdir()] == ["best.h5"]
+        assert (tmp_path / "best.h5").read_bytes() == source.read_bytes()
