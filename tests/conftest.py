@@ -104,8 +104,18 @@ def tiny_config():
     """A run of 2 epochs of 3 steps each, as fast as one can be."""
     import deepvideo_tf as dv
 
-    clip = dv.ClipSpec(num_frames=1, crop_size_px=32, flip=False)
+    clip = dv.ClipSpec(num_frames=1, crop_size_px=36, flip=False)
     return dv.TrainConfig(model="single_frame", clip=clip, width=0.02, num_epochs=2, global_batch_size=12)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_config, judged_shards, tmp_path_factory):
+    """The folder of a run that was let alone, with a checkpoint after every step."""
+    import deepvideo_tf as dv
+
+    workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    dv.train(tiny_config, judged_shards, workdir, checkpoint_minutes=0)
+    return workdir
 
 
 @pytest.fixture(scope="session")
@@ -116,6 +126,14 @@ def small_run(small_shards, small_config, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "run"
     dv.train(small_config, small_shards, workdir)
     return workdir
+
+
+@pytest.fixture
+def no_export(monkeypatch):
+    """Exporting takes as long as a tiny run's training."""
+    from deepvideo_tf.training import fit
+
+    monkeypatch.setattr(fit, "export_saved_model", lambda workdir, export_dir: export_dir / "1")
 
 
 @pytest.fixture(scope="session")

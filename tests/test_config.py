@@ -68,6 +68,18 @@ def test_a_config_takes_the_clip_of_its_model(model):
         (TrainConfig, "weight_decay", -0.1),
         (TrainConfig, "global_batch_size", 0),
         (TrainConfig, "num_epochs", 1.5),
+        (TrainConfig, "top_dropout", 1.0),
+        (TrainConfig, "finetune", "two"),
+        (TrainConfig, "cached_views", -1),
+        (TrainConfig, "loss", "hinge"),
+        (TrainConfig, "label_smoothing", 1.0),
+        (TrainConfig, "class_weights", "equal"),
+        (TrainConfig, "plateau_epochs", 0),
+        (TrainConfig, "warmup_steps", -1),
+        (TrainConfig, "warmup_steps", 0.5),
+        (TrainConfig, "max_gradient_norm", -1.0),
+        (TrainConfig, "max_gradient_norm", float("inf")),
+        (TrainConfig, "mixup_alpha", -0.1),
         (TrainConfig, "colour_jitter", 1.0),
         (TrainConfig, "dtype_policy", "int8"),
         (TrainConfig, "seed", -1),
@@ -78,6 +90,18 @@ def test_bad_values_are_refused_by_name(kind, field, value):
         kind(**{field: value})
     assert isinstance(caught.value, ValueError)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["top", "top3", "all"])
+def test_fine_tuning_begins_from_a_run_and_keeps_a_tenth_of_the_top(mode):
+    """Section 4.2: dropout on the top layer with as little as 10% of the units kept."""
+    with pytest.raises(ConfigError, match=f"^init_from must be the folder of a run for finetune={mode}"):
+        TrainConfig(finetune=mode)
+    with pytest.raises(ConfigError, match="^finetune must be one of top, top3, all, scratch"):
+        TrainConfig(init_from="run")
+    assert TrainConfig(init_from="run", finetune=mode).top_dropout == 0.9
+    assert TrainConfig(init_from="run", finetune=mode, top_dropout=0.2).top_dropout == 0.2
+    assert TrainConfig(init_from="run", finetune="scratch").top_dropout == TrainConfig().top_dropout == 0.5
 
 
 @given(

@@ -38,3 +38,15 @@ def test_a_full_disk(synthetic_videos, small_run, tmp_path, command):
     assert "cannot be written" in errors[0]
     assert "Traceback" not in result.stderr
     assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == []
+
+
+def test_a_disk_too_full_for_a_checkpoint(small_shards, tmp_path):
+    """HDF5 itself would crash, and take the process with it."""
+    flags = "--model=single_frame --crop_size_px=32 --width=0.05 --num_epochs=1 --checkpoint_minutes=0"
+    result = run_with_limit("train", f"--shards_dir={small_shards}", f"--workdir={tmp_path}", *flags.split())
+    assert result.returncode == 1, result.stderr
+    (error,) = [line for line in result.stderr.splitlines() if ": error: " in line]
+    assert f"{tmp_path}/checkpoints: no checkpoint can be written: " in error
+    assert "Traceback" not in result.stderr
+    assert "HDF5" not in result.stderr
+    assert list((tmp_path / "checkpoints").iterdir()) == []

@@ -302,6 +302,11 @@ def test_every_installed_program_is_tested():
         ("build-shards --video_root= --shards_dir=out", ["--video_root must not be empty"]),
         ("train --shards_dir=nowhere --workdir=out", ["nowhere", "expected a folder of shards"]),
         ("train --shards_dir=nowhere --workdir=out --model=resnet", ["--model=resnet"]),
+        ("train --shards_dir=nowhere --workdir=out --finetune=top", ["init_from must be", "finetune=top"]),
+        ("train --shards_dir=nowhere --workdir=out --init_from=run", ["finetune must be one of top, top3, all"]),
+        ("train --shards_dir=nowhere --workdir=out --init_from=run --finetune=two", ["--finetune=two"]),
+        ("train --shards_dir=nowhere --workdir=out --warmup_steps=-1", ["warmup_steps must be", "-1"]),
+        ("train --shards_dir=nowhere --workdir=out --checkpoint_minutes=-1", ["checkpoint_minutes", "-1"]),
         ("train --shards_dir=nowhere --workdir=out --width=-1", ["width must be a number, finite and above 0", "-1"]),
         ("evaluate --shards_dir=nowhere --workdir=out", ["nowhere", "expected a folder of shards"]),
         ("evaluate --shards_dir=nowhere --workdir=out --k=1,five", ["--k=", "whole numbers with commas", "--k=1,5"]),
@@ -333,6 +338,24 @@ def test_mistakes_get_one_line_and_leave_nothing(run_program, tmp_path, command,
     name, *arguments = command.split()
     one_line(run_program(name, *arguments, cwd=tmp_path), *words)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("workdir", "arguments", "words"),
+    [
+        ("{run}", "--model=multires_early_fusion --optimizer=adamw --num_epochs=3", ["(num_epochs=2 there, 3 here)"]),
+        ("{run}", "--model=multires_late_fusion --num_frames=2 --frame_stride=9", ["holds a run of another model"]),
+        ("new", "--model=single_frame --num_frames=1 --init_from={run} --finetune=top", ["{run}: its weights do not"]),
+    ],
+)
+def test_train_refuses_what_does_not_fit_together(
+    run_program, small_run, small_shards, tmp_path, workdir, arguments, words
+):
+    line = f"--shards_dir={small_shards} --workdir={workdir} --crop_size_px=32 --width=0.05 --noflip {arguments}"
+    result = run_program(
+        "train", "--num_frames=10", "--global_batch_size=8", *line.format(run=small_run).split(), cwd=tmp_path
+    )
+    one_line(result, *[word.format(run=small_run) for word in words])
 
 
 def test_a_program_runs_as_a_file_too(tmp_path):

@@ -27,29 +27,15 @@ class Killed(BaseException):
     """Stands for a kill: nothing may catch it."""
 
 
-@pytest.fixture
-def no_export(monkeypatch):
-    """Exporting takes as long as training does."""
-    monkeypatch.setattr(fit, "export_saved_model", lambda workdir, export_dir: export_dir / "1")
-
-
 def train_often_saved(config, shards_dir, workdir, **arguments):
     """Trains with a checkpoint after every step."""
     return dv.train(config, shards_dir, workdir, checkpoint_minutes=0, **arguments)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tiny_config, judged_shards, tmp_path_factory):
-    """The folder of a run that was let alone."""
-    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
-    train_often_saved(tiny_config, judged_shards, workdir)
-    return workdir
-
-
 @pytest.fixture
-def copied(undisturbed, tmp_path):
+def copied(tiny_run, tmp_path):
     """A run's folder to damage."""
-    return shutil.copytree(undisturbed, tmp_path / "copied")
+    return shutil.copytree(tiny_run, tmp_path / "copied")
 
 
 def assert_same_run(workdir, expected):
@@ -68,17 +54,17 @@ def assert_same_end(workdir, expected):
     assert (workdir / "history.csv").read_text() == (expected / "history.csv").read_text()
 
 
-def test_names_hold_the_hash_and_three_are_kept(undisturbed):
-    names = [NAME.fullmatch(name) for name in checkpoint_names(undisturbed)]
+def test_names_hold_the_hash_and_three_are_kept(tiny_run):
+    names = [NAME.fullmatch(name) for name in checkpoint_names(tiny_run)]
     assert [(match[1], int(match[2])) for match in names if match[1] == "step"] == [("step", n) for n in (4, 5, 6)]
     assert [match[1] for match in names].count("best") == 1
     for match in names:
-        content = (undisturbed / "checkpoints" / match[0]).read_bytes()
+        content = (tiny_run / "checkpoints" / match[0]).read_bytes()
         assert hashlib.sha256(content).hexdigest().startswith(match[3])
 
 
-def test_a_checkpoint_tells_how_far_the_run_was(undisturbed, tiny_config):
-    newest, before, _ = steps(undisturbed)
+def test_a_checkpoint_tells_how_far_the_run_was(tiny_run, tiny_config):
+    newest, before, _ = steps(tiny_run)
     assert read_description(newest).config == tiny_config
     progress = read_description(newest).progress
     assert (progress.epoch, progress.step, progress.total_steps) == (2, 0, 6)
@@ -117,16 +103,15 @@ KILLS = [
     ((fit, "_write_tensorboard", 1), 3),  # between history and checkpoint
     ((checkpoints, "_link", 1), 3),  # before the best gets its name
     ((os, "replace", 1, "step-"), 3),  # between that and the name of the last one
-    ((checkpoints, "_sync_folder", 1), 3),  # before old ones are removed
-    ((fit, "_train_epoch", 1), 3),  # between two epochs
+    ((fit, "_train_epoch", 2), 3),  # between two epochs
     ((checkpoints, "_generator_states", 1), 3),
-    ((checkpoints, "_sync_folder", 3), 6),  # between the last step and its validation
-    ((checkpoints, "_sync_folder", 1), 6),  # after the last checkpoint
+    ((checkpoints, "_sync_folder", 3), 6),  # between the last step's name and the removal of older ones
+    ((checkpoints, "_sync_folder", 1), 6),  # the same after its validation
 ]
 
 
 @pytest.mark.usefixtures("no_export")
-def test_a_run_killed_everywhere_ends_the_same(tiny_config, judged_shards, undisturbed, tmp_path, monkeypatch):
+def test_a_run_killed_everywhere_ends_the_same(tiny_config, judged_shards, tiny_run, tmp_path, monkeypatch):
     for place, reached in KILLS:
         with monkeypatch.context() as patch, pytest.raises(Killed):
             kill_at(patch, *place)
@@ -134,11 +119,11 @@ def test_a_run_killed_everywhere_ends_the_same(tiny_config, judged_shards, undis
         assert_whole(tmp_path)
         assert max([0, *(int(path.name.split("-")[1]) for path in steps(tmp_path))]) == reached, place
     train_often_saved(tiny_config, judged_shards, tmp_path)
-    assert_same_run(tmp_path, undisturbed)
+    assert_same_run(tmp_path, tiny_run)
 
 
 @pytest.mark.usefixtures("no_export")
-def test_a_run_killed_in_its_first_checkpoint_goes_on(tiny_config, judged_shards, undisturbed, tmp_path, monkeypatch):
+def test_a_run_killed_in_its_first_checkpoint_goes_on(tiny_config, judged_shards, tiny_run, tmp_path, monkeypatch):
     """That checkpoint is the best one, and has that name and the unfinished one."""
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, os, "replace", 1, "step-")
@@ -146,7 +131,7 @@ def test_a_run_killed_in_its_first_checkpoint_goes_on(tiny_config, judged_shards
     assert [name.split("-")[0] for name in checkpoint_names(tmp_path)] == ["best", "unfinished.weights.h5"]
     dv.train(tiny_config, judged_shards, tmp_path)
     assert_whole(tmp_path)
-    assert_same_end(tmp_path, undisturbed)
+    assert_same_end(tmp_path, tiny_run)
 
 
 def record_clips(monkeypatch):
@@ -208,7 +193,7 @@ def test_a_run_stopped_after_every_step_sees_every_clip_once_an_epoch(
 
 @pytest.mark.usefixtures("no_export")
 def test_a_run_stopped_in_validation_has_only_that_to_do(
-    tiny_config, judged_shards, undisturbed, tmp_path, monkeypatch
+    tiny_config, judged_shards, tiny_run, tmp_path, monkeypatch
 ):
     original = fit._WhileJudging.on_test_batch_end
 
@@ -224,7 +209,7 @@ def test_a_run_stopped_in_validation_has_only_that_to_do(
     seen = []
     dv.train(tiny_config, judged_shards, tmp_path, on_step=lambda *clips: seen.append(clips))
     assert seen == [(36, 72), (48, 72), (60, 72), (72, 72)]
-    assert_same_end(tmp_path, undisturbed)
+    assert_same_end(tmp_path, tiny_run)
 
 
 def test_the_second_signal_ends_at_once(tiny_config, judged_shards, tmp_path):
@@ -305,13 +290,13 @@ class TestDamage:
         assert not caplog.records
 
     @pytest.mark.usefixtures("no_export")
-    def test_the_run_ends_the_same(self, copied, undisturbed, tiny_config, judged_shards, caplog):
+    def test_the_run_ends_the_same(self, copied, tiny_run, tiny_config, judged_shards, caplog):
         newest, before, _ = steps(copied)
         flip_a_bit(newest)
         empty(before)
         train_often_saved(tiny_config, judged_shards, copied)
         assert [record.getMessage().split(": ")[0] for record in caplog.records] == [str(newest), str(before)]
-        assert_same_run(copied, undisturbed)
+        assert_same_run(copied, tiny_run)
 
     def test_a_damaged_best_is_stood_in_for_by_the_newest(self, copied, caplog):
         (best,) = (copied / "checkpoints").glob("best-*")
@@ -351,17 +336,17 @@ class TestForeignFiles:
 
 class TestNonFinite:
     @staticmethod
-    def saved(undisturbed, workdir):
-        run = load_run(undisturbed)
-        model, path = run.model, find_checkpoint(undisturbed, best=False)
+    def saved(tiny_run, workdir):
+        run = load_run(tiny_run)
+        model, path = run.model, find_checkpoint(tiny_run, best=False)
         model.compile("sgd")
         model.optimizer.build(model.trainable_variables)
         workdir.mkdir()
         return lambda: checkpoints.save_checkpoint(workdir, model, [], read_description(path)), model
 
     @pytest.mark.parametrize("value", [np.nan, np.inf])
-    def test_weights_are_never_saved(self, undisturbed, tmp_path, value):
-        save, model = self.saved(undisturbed, tmp_path / "run")
+    def test_weights_are_never_saved(self, tiny_run, tmp_path, value):
+        save, model = self.saved(tiny_run, tmp_path / "run")
         save()
         before = checkpoint_names(tmp_path / "run")
         bias = model.get_layer("fc7").bias
@@ -370,22 +355,30 @@ class TestNonFinite:
             save()
         assert checkpoint_names(tmp_path / "run") == before
 
-    def test_the_loss_stops_the_run_and_names_the_clips(self, tiny_config, judged_shards, tmp_path):
-        config = replace(tiny_config, learning_rate=1e30, weight_decay=0.0)
+    def test_the_loss_stops_the_run_and_names_the_clips(
+        self, tiny_config, tiny_run, judged_shards, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(fit, "_learning_rate", lambda run, step: 1e-3 if step < 3 else 1e30)
+        config = tiny_config
         with pytest.raises(TrainingError, match=r"the loss is \w+ at step (\d): .* 12 clips of its batch") as caught:
-            train_often_saved(config, judged_shards, tmp_path)
+            dv.train(config, judged_shards, tmp_path)
         told = json.loads((tmp_path / "non-finite-batch.json").read_text())
         assert f"at step {told['step']}:" in str(caught.value)
         assert all(name in str(caught.value) for name in told["clips"][:3])
-        rows = range((told["step"] - 1) * 12, told["step"] * 12)
-        assert told["clips"] == record_names(judged_shards, "train", seed=0, epoch=0, rows=rows)
-        batches = make_dataset(judged_shards, "train", config.clip, batch_size=12, training=True).as_numpy_iterator()
-        _, targets = next(itertools.islice(batches, told["step"] - 1, None))
+        assert told["epoch"] == 1
+        step = told["step"] - 1 - 3
+        rows = range(step * 12, (step + 1) * 12)
+        assert told["clips"] == record_names(judged_shards, "train", seed=0, epoch=1, rows=rows)
+        batches = make_dataset(
+            judged_shards, "train", config.clip, batch_size=12, training=True, first_epoch=1, first_step=step
+        )
+        _, targets = next(batches.as_numpy_iterator())
         classes = load_run(tmp_path).card.classes
         named = [name.split("/")[0] for name in told["clips"]]  # synthetic videos lie in the folder of their class
         assert named == [classes[number] for number in targets.argmax(axis=1)]
-        weights = load_run(tmp_path).model.get_weights()
-        assert all(np.isfinite(array).all() for array in weights)
+        assert [path.name for path in (tmp_path / "checkpoints").glob("best-*")] == [
+            path.name for path in (tiny_run / "checkpoints").glob("best-00000003-*")
+        ]  # the last good one
 
 
 class TestBest:
@@ -419,11 +412,11 @@ class TestBest:
     def test_without_validation_there_is_none(self, small_run):
         assert {name.split("-")[0] for name in checkpoint_names(small_run)} == {"step"}
 
-    def test_the_best_is_a_copy_where_there_are_no_links(self, undisturbed, tmp_path, monkeypatch):
+    def test_the_best_is_a_copy_where_there_are_no_links(self, tiny_run, tmp_path, monkeypatch):
         def refuse(*_):
             raise OSError("no links here")
 
-        source = find_checkpoint(undisturbed, best=False)
+        source = find_checkpoint(tiny_run, best=False)
         monkeypatch.setattr(os, "link", refuse)
         checkpoints._link(source, tmp_path / "best.h5")
         assert [path.name for path in Path(tmp_path).iterdir()] == ["best.h5"]

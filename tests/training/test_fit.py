@@ -7,10 +7,13 @@ import filelock
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 import deepvideo_tf as dv
 from deepvideo_tf.data.shards import read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
+from deepvideo_tf.training import fit
 from deepvideo_tf.training.checkpoints import load_run
 from tests.conftest import flip_a_bit, rewrite_manifest
 
@@ -79,9 +82,64 @@ def test_mixed_precision_trains_resumes_and_loads_as_float32(small_config, small
     dv.train(config, small_shards, tmp_path / "run")
     assert keras.config.dtype_policy().name == before
     assert load_run(tmp_path / "run").model.get_layer("fovea_conv1").compute_dtype == "float32"
+    served = saved_types(tmp_path / "run/saved_model/1")
+    assert tf.float32.as_datatype_enum in served
+    assert not served & {tf.bfloat16.as_datatype_enum, tf.float16.as_datatype_enum}
+
+
+def saved_types(path):
+    """The types that a SavedModel's operators compute in."""
+    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    functions = saved.meta_graphs[0].graph_def.library.function
+    return {node.attr["T"].type for function in functions for node in function.node_def}
+
+
+def test_tensorboard_holds_every_number_of_the_history(tiny_run):
+    found = {}
+    for path in (tiny_run / "tensorboard").iterdir():
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                assert value.metadata.plugin_data.plugin_name == "scalars"
+                found[event.step, value.tag] = tf.make_ndarray(value.tensor).item()
+    with open(tiny_run / "history.csv") as file:
+        rows = list(csv.DictReader(file))
+    names = ["learning_rate", "loss", "hit_at_1", "val_loss", "val_hit_at_1"]
+    assert sorted(rows[0]) == sorted(["epoch", *names])
+    expected = {(int(row["epoch"]), name): float(row[name]) for row in rows for name in names}
+    assert len(expected) == 10
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("text", ["", "epoch\n", "a;b\n0;1\n", "epoch,loss\n7,1.0\nx,2\n", "\udcff\udcfe\0"])
+def test_whatever_became_of_the_history_a_run_goes_on(tmp_path, text):
+    path = tmp_path / "history.csv"
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    fit._write_history(tmp_path, 0, {"loss": 0.5})
+    fit._write_history(tmp_path, 1, {"loss": 0.25})
+    fit._write_history(tmp_path, 1, {"loss": 0.125})
+    assert path.read_text() == "epoch,loss\n0,0.5\n1,0.125\n"
 
 
 class TestRefusals:
+    @pytest.mark.parametrize("name", ["tensorboard", "checkpoints", "saved_model"])
+    def test_a_file_where_a_folder_should_be(self, tiny_config, small_shards, tmp_path, name):
+        (tmp_path / name).write_text("in the way")
+        with pytest.raises(ModelFileError, match=rf"^{tmp_path / name}: [^\n{{}}]+$"):
+            dv.train(replace(tiny_config, num_epochs=1), small_shards, tmp_path)
+
+    def test_a_workdir_that_is_a_file(self, tiny_config, small_shards, tmp_path):
+        (tmp_path / "run").write_text("in the way")
+        for workdir in (tmp_path / "run", tmp_path / "run/deeper"):
+            with pytest.raises(ModelFileError, match=f"^{workdir}: cannot be written: "):
+                dv.train(tiny_config, small_shards, workdir)
+
+    def test_a_reader_that_has_gone_is_the_programs_to_tell(self, tiny_config, small_shards, tmp_path):
+        def broken(*_):
+            raise BrokenPipeError
+
+        with pytest.raises(BrokenPipeError):
+            dv.train(tiny_config, small_shards, tmp_path, on_step=broken)
+
     def test_another_configuration(self, small_run, small_config, small_shards):
         with pytest.raises(ModelFileError, match=r"another configuration \(learning_rate=0.001 there, 0.1 here\)"):
             dv.train(replace(small_config, learning_rate=0.1), small_shards, small_run)
