@@ -176,7 +176,9 @@ def test_a_run_stopped_after_every_step_sees_every_clip_once_an_epoch(
     numbers = itertools.cycle([signal.SIGTERM, signal.SIGINT])
     for done in range(4):
         calls = itertools.count()
-        with pytest.raises(KeyboardInterrupt, match=f"interrupted; saved in .* after step {done + 1}: the same command"):
+        with pytest.raises(
+            KeyboardInterrupt, match=f"interrupted; saved in .* after step {done + 1}: the same command"
+        ):
             dv.train(
                 config,
                 judged_shards,
@@ -192,9 +194,7 @@ def test_a_run_stopped_after_every_step_sees_every_clip_once_an_epoch(
 
 
 @pytest.mark.usefixtures("no_export")
-def test_a_run_stopped_in_validation_has_only_that_to_do(
-    tiny_config, judged_shards, tiny_run, tmp_path, monkeypatch
-):
+def test_a_run_stopped_in_validation_has_only_that_to_do(tiny_config, judged_shards, tiny_run, tmp_path, monkeypatch):
     original = fit._WhileJudging.on_test_batch_end
 
     def stopping(self, *arguments, **named):

@@ -61,7 +61,9 @@ def other_shards(judged_shards, tmp_path):
     ("mode", "trained", "top_dropout"),
     [("top", {"logits"}, 0.9), ("top3", {"fc6", "fc7", "logits"}, 0.9), ("all", None, 0.9), ("scratch", None, 0.5)],
 )
-def test_each_mode_trains_its_layers(tiny_run, tiny_config, judged_shards, tmp_path, caplog, mode, trained, top_dropout):
+def test_each_mode_trains_its_layers(
+    tiny_run, tiny_config, judged_shards, tmp_path, caplog, mode, trained, top_dropout
+):
     caplog.set_level(logging.INFO)
     config = finetuned(tiny_config, tiny_run, mode, learning_rate=0.01)
     assert config.top_dropout == top_dropout
@@ -187,7 +189,11 @@ def test_new_classes_train_a_new_top(tiny_run, tiny_config, other_shards, tmp_pa
     assert run.card.classes == ("new", *CLASSES)
     here, there = layers_of(tmp_path / "run"), layers_of(tiny_run)
     assert here["logits"][0].shape[1] == 5
-    assert all(np.array_equal(one, other) for name in set(here) - {"logits"} for one, other in zip(here[name], there[name], strict=True))
+    assert all(
+        np.array_equal(one, other)
+        for name in set(here) - {"logits"}
+        for one, other in zip(here[name], there[name], strict=True)
+    )
 
 
 def remember_tables(monkeypatch):
