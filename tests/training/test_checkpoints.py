@@ -1,5 +1,6 @@
-"""Runs that are interrupted, wherever it may be, end as if nothing had happened; damaged checkpoints are passed over."""
+"""Runs that are interrupted anywhere end as if nothing had happened; damaged checkpoints are passed over."""
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -73,8 +74,9 @@ def test_a_checkpoint_tells_how_far_the_run_was(tiny_run, tiny_config):
     assert (progress.epoch, progress.step, progress.total_steps) == (1, 2, 5)
 
 
-def kill_at(monkeypatch, owner, name, number, word=""):
-    """Kills the run at the n-th call of a function with such a word in its arguments."""
+@contextlib.contextmanager
+def killed_at(owner, name, number, word=""):
+    """Kills the run within at the n-th call of a function with such a word in its arguments."""
     original, calls = getattr(owner, name), itertools.count(1)
 
     def killing(*arguments, **named):
@@ -82,7 +84,10 @@ def kill_at(monkeypatch, owner, name, number, word=""):
             raise Killed
         return original(*arguments, **named)
 
-    monkeypatch.setattr(owner, name, killing)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, killing)
+        with pytest.raises(Killed):
+            yield
 
 
 def assert_whole(workdir):
@@ -111,10 +116,9 @@ KILLS = [
 
 
 @pytest.mark.usefixtures("no_export")
-def test_a_run_killed_everywhere_ends_the_same(tiny_config, judged_shards, tiny_run, tmp_path, monkeypatch):
+def test_a_run_killed_everywhere_ends_the_same(tiny_config, judged_shards, tiny_run, tmp_path):
     for place, reached in KILLS:
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            kill_at(patch, *place)
+        with killed_at(*place):
             train_often_saved(tiny_config, judged_shards, tmp_path)
         assert_whole(tmp_path)
         assert max([0, *(int(path.name.split("-")[1]) for path in steps(tmp_path))]) == reached, place
@@ -123,10 +127,9 @@ def test_a_run_killed_everywhere_ends_the_same(tiny_config, judged_shards, tiny_
 
 
 @pytest.mark.usefixtures("no_export")
-def test_a_run_killed_in_its_first_checkpoint_goes_on(tiny_config, judged_shards, tiny_run, tmp_path, monkeypatch):
+def test_a_run_killed_in_its_first_checkpoint_goes_on(tiny_config, judged_shards, tiny_run, tmp_path):
     """That checkpoint is the best one, and has that name and the unfinished one."""
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_at(patch, os, "replace", 1, "step-")
+    with killed_at(os, "replace", 1, "step-"):
         dv.train(tiny_config, judged_shards, tmp_path)
     assert [name.split("-")[0] for name in checkpoint_names(tmp_path)] == ["best", "unfinished.weights.h5"]
     dv.train(tiny_config, judged_shards, tmp_path)
@@ -201,9 +204,10 @@ def test_a_run_stopped_in_validation_has_only_that_to_do(tiny_config, judged_sha
         signal.raise_signal(signal.SIGTERM)
         original(self, *arguments, **named)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="after step 3: the same command"):
+    with monkeypatch.context() as patch:
         patch.setattr(fit._WhileJudging, "on_test_batch_end", stopping)
-        dv.train(tiny_config, judged_shards, tmp_path)
+        with pytest.raises(KeyboardInterrupt, match="after step 3: the same command"):
+            dv.train(tiny_config, judged_shards, tmp_path)
     progress = read_description(find_checkpoint(tmp_path, best=False)).progress
     assert (progress.epoch, progress.step, progress.total_steps) == (0, 3, 3)
     seen = []

@@ -8,7 +8,7 @@ import pytest
 from deepvideo_tf.config import TrainConfig
 from deepvideo_tf.training import fit
 from deepvideo_tf.training.checkpoints import Progress
-from deepvideo_tf.training.optimization import MOMENTUM, after_epoch, compile_model, learning_rate_at, loss_of
+from deepvideo_tf.training.optimization import after_epoch, compile_model, learning_rate_at, loss_of
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 30.0, -30.0]], np.float32)
 TARGETS = np.array([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]], np.float32)  # the first clip has two labels
@@ -22,7 +22,7 @@ def log_softmax(logits):
 def test_the_papers_numbers():
     """Section 3.3: SGD, batches of 32, momentum 0.9, weight decay 0.0005, a rate of 1e-3 that is lowered in time."""
     config = TrainConfig()
-    assert (config.optimizer, config.schedule, config.loss, MOMENTUM) == ("sgd", "plateau", "softmax", 0.9)
+    assert (config.optimizer, config.schedule, config.loss, config.momentum) == ("sgd", "plateau", "softmax", 0.9)
     assert (config.label_smoothing, config.warmup_steps, config.max_gradient_norm) == (0, 0, 0)
     assert (config.class_weights, config.dtype_policy) == ("none", "float32")
     model = small_model()
@@ -156,12 +156,13 @@ def trained(config, steps):
 
 
 class TestSteps:
-    def test_sgd(self):
-        config = TrainConfig(learning_rate=0.1, weight_decay=0.05)
+    @pytest.mark.parametrize("momentum", [0.9, 0.5, 0])
+    def test_sgd(self, momentum):
+        config = TrainConfig(learning_rate=0.1, weight_decay=0.05, momentum=momentum)
         expected, after = trained(config, steps=3)
         speeds = [np.zeros_like(array) for array in expected]
         for _ in range(3):
-            speeds = [0.9 * speed - 0.1 * slope for speed, slope in zip(speeds, gradients(*expected), strict=True)]
+            speeds = [momentum * speed - 0.1 * slope for speed, slope in zip(speeds, gradients(*expected), strict=True)]
             # The decay is decoupled: it does not enter the momentum.
             expected = [array * (1 - 0.1 * 0.05) + speed for array, speed in zip(expected, speeds, strict=True)]
         for found, array in zip(after, expected, strict=True):

@@ -1,5 +1,6 @@
 """The paper's four ways to start from another run (section 4.2)."""
 
+import contextlib
 import itertools
 import json
 import logging
@@ -242,23 +243,19 @@ class TestCache:
         assert [rest[step][0][:, 0].tolist() for step in range(len(rest))] == [[1, 5, 2], [4]]
 
     @pytest.mark.usefixtures("no_export")
-    def test_runs_go_on_without_the_run_they_began_from(
-        self, tiny_run, tiny_config, judged_shards, tmp_path, monkeypatch
-    ):
+    def test_runs_go_on_without_the_run_they_began_from(self, tiny_run, tiny_config, judged_shards, tmp_path):
         """Killed while features are computed, begun anew at another rate, killed in an epoch, its source deleted."""
         source = shutil.copytree(tiny_run, tmp_path / "source")
         config = finetuned(tiny_config, source, "top3", num_epochs=2, cached_views=2)
         train_often_saved(config, judged_shards, tmp_path / "undisturbed")
         workdir = tmp_path / "run"
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            kill_in_view(patch, "train-1")
+        with killed_in_view("train-1"):
             train_often_saved(replace(config, learning_rate=0.5), judged_shards, workdir)
         assert sorted(path.name for path in (workdir / "features").rglob("*.npy")) == [
             "train-0.npy",
             "unfinished-train-1.npy",
         ]
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            kill_in_view(patch, "validation")
+        with killed_in_view("validation"):
             train_often_saved(config, judged_shards, workdir)
 
         def kill(seen, in_all):
@@ -303,8 +300,9 @@ class TestCache:
         assert [name.split("/")[0] for name in told["clips"]] == expected
 
 
-def kill_in_view(monkeypatch, name):
-    """Kills the run in the second batch of a table's clips."""
+@contextlib.contextmanager
+def killed_in_view(name):
+    """Kills the run within in the second batch of a table's clips."""
     original = transfer.compute_features
 
     def killing(path, frozen, batches, *arguments):
@@ -314,4 +312,7 @@ def kill_in_view(monkeypatch, name):
 
         return original(path, frozen, first_batch() if path.stem == name else batches, *arguments)
 
-    monkeypatch.setattr(transfer, "compute_features", killing)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transfer, "compute_features", killing)
+        with pytest.raises(Killed):
+            yield
