@@ -41,7 +41,8 @@ def test_every_program_is_in_the_table():
 
 
 def test_every_flag_in_the_documents_exists(run_program):
-    for document in (README, (REPOSITORY / "BUILD.md").read_text(encoding="utf-8")):
+    others = [REPOSITORY / "BUILD.md", *(REPOSITORY / "docs").glob("*.md")]
+    for document in (README, *(path.read_text(encoding="utf-8") for path in others)):
         for name, arguments in re.findall(r"(?:\$ |^)deepvideo-([a-z-]+)((?: [^\n]*(?:\\\n)?)*)", document, re.M):
             known = run_program(name, "--help").stdout
             for flag in re.findall(r"--(?:no)?([a-z_]+)", arguments):
