@@ -138,7 +138,8 @@ def save_checkpoint(workdir, model, metrics, description: Description, *, is_bes
             _link(temporary, folder / f"best-{ending}")
         os.replace(temporary, folder / f"step-{ending}")
         _sync_folder(folder)
-        for path in _superseded(workdir, f"step-{ending}") + (_listed(workdir, "best")[1:] if is_best else []):
+        remove_superseded(workdir, f"step-{ending}")
+        for path in _listed(workdir, "best")[1:] if is_best else []:
             path.unlink()
     except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk by either
         with contextlib.suppress(OSError):
@@ -146,11 +147,17 @@ def save_checkpoint(workdir, model, metrics, description: Description, *, is_bes
         raise ModelFileError(f"{folder}: no checkpoint can be written: {_first_line(error)}") from None
 
 
-def _superseded(workdir, newest):
-    """Checkpoints that are not kept: those before the last three, and the newest step's from before its validation."""
+def remove_superseded(workdir, newest):
+    """Removes the checkpoints before the last three, and others of the newest step, as that from before its validation.
+
+    Args:
+        workdir: the run's folder.
+        newest: name of a checkpoint that is known to be whole.
+    """
     others = [path for path in _listed(workdir, "step") if path.name != newest]
     same_step = [path for path in others if NAME.fullmatch(path.name)[2] == NAME.fullmatch(newest)[2]]
-    return same_step + [path for path in others if path not in same_step][KEPT - 1 :]
+    for path in same_step + [path for path in others if path not in same_step][KEPT - 1 :]:
+        path.unlink()
 
 
 def _check_finite(model, progress):

@@ -46,6 +46,7 @@ from deepvideo_tf.training.checkpoints import (
     load_weights,
     metric_states,
     read_description,
+    remove_superseded,
     save_checkpoint,
     set_metric_states,
 )
@@ -178,6 +179,7 @@ def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
         load_weights(checkpoint, model)
         run.progress = read_description(checkpoint).progress
         run.metrics = load_states(checkpoint, model)
+        remove_superseded(workdir, checkpoint.name)  # which a kill may have prevented
     elif config.finetune == "scratch":
         _initialize(run)
     return run

@@ -28,7 +28,7 @@ def compile_model(model, config):
     if config.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(**common)
     else:
-        optimizer = keras.optimizers.SGD(momentum=config.momentum, **common)
+        optimizer = keras.optimizers.SGD(momentum=float(config.momentum), **common)  # Keras refuses 0
     model.compile(optimizer, loss_of(config), metrics=[HitAtK(1)])
     model.optimizer.build(model.trainable_variables)
     example, target = np.zeros((1, *model.input_shape[1:]), model.input.dtype), np.zeros(model.output_shape[1:])

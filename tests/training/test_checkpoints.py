@@ -413,9 +413,6 @@ class TestBest:
         assert best[0] == 0.9
         return {"best": best}
 
-    def test_without_validation_there_is_none(self, small_run):
-        assert {name.split("-")[0] for name in checkpoint_names(small_run)} == {"step"}
-
     def test_the_best_is_a_copy_where_there_are_no_links(self, tiny_run, tmp_path, monkeypatch):
         def refuse(*_):
             raise OSError("no links here")

@@ -43,6 +43,10 @@ def weights(workdir):
     return load_run(workdir).model.get_weights()
 
 
+def test_without_validation_no_checkpoint_is_the_best(small_run):
+    assert {name.split("-")[0] for name in checkpoint_names(small_run)} == {"step"}
+
+
 def test_training_is_reproducible_and_the_seed_matters(small_run, small_config, small_shards, tmp_path):
     dv.train(small_config, small_shards, tmp_path / "same")
     assert checkpoint_names(tmp_path / "same") == checkpoint_names(small_run)
