@@ -256,8 +256,12 @@ class TrainConfig:
 
     def __post_init__(self):
         check_choice("model", self.model, MODEL_NAMES)
-        if self.finetune is None and self.init_from is None:
+        if self.init_from is not None:
+            object.__setattr__(self, "init_from", str(self.init_from))  # a Path is no JSON
+        elif self.finetune is None:
             object.__setattr__(self, "finetune", "scratch")
+        if self.finetune is None:
+            raise ConfigError(f"finetune must be given with init_from: one of {', '.join(FINETUNE_MODES)}")
         check_choice("finetune", self.finetune, FINETUNE_MODES)
         if self.init_from is None and self.finetune != "scratch":
             raise ConfigError(f"init_from must be the folder of a run for finetune={self.finetune}. Received: none")

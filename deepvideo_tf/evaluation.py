@@ -76,8 +76,10 @@ def evaluate(
         - `intervals`: of each of these (without groups) the lower and the upper end, and the number of `resamples` and
           of `map_resamples`, which are fewer on big sets.
         - `chance`: what an order of the classes drawn at random is expected to reach in each of these.
-        - `classes`: for each class name its `videos`, `video_hit_at_1` and `ap`.
-        - `confusion`: counts of videos `[true class][predicted class]`; a video counts once for each of its labels.
+        - `classes`: for each class name its `videos`, `video_hit_at_1` and `ap`. A video of several labels is a hit
+          in each of them where any is predicted.
+        - `confusion`: counts of videos `[true class][predicted class]`; a video counts once for each of its labels. Of
+          classes with the same highest score the first counts as predicted, which is no hit.
           `most_confused`: at most 10 of `true`, `predicted`, `videos`, where the prediction is none of the labels.
         - `against`, if asked for: `run`; `video_hit_at_1` and `map` of the other run, what this one has more
           (`..._difference`), with an `interval` for the former; `ap_difference` for each class name; `gains` and
@@ -131,6 +133,8 @@ def evaluate(
 def _checked_ks(ks, num_classes):
     if ks is None:
         return [1] + [5] * (num_classes > 5)
+    if not isinstance(ks, (list, tuple)) or not ks:
+        raise ConfigError(f"ks must be a list of whole numbers. Received: {ks!r}")
     for k in ks:
         if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= num_classes:
             raise ConfigError(f"k must be a whole number from 1 to the {num_classes} classes. Received: {k!r}")

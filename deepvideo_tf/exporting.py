@@ -17,6 +17,7 @@ from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.training.checkpoints import Run, load_run
 
 LABELS_NAME = "labels.txt"
+SOURCE_NAME = "checkpoint.txt"  # names the checkpoint that a SavedModel was made from
 
 
 def export_saved_model(workdir, export_dir):
@@ -79,6 +80,13 @@ def _write_saved_model(run: Run, path):
     labels.unlink()
     (path / "assets.extra").mkdir()
     (path / "assets.extra" / CARD_NAME).write_text(_card_text(run.card), encoding="utf-8")
+    (path / "assets.extra" / SOURCE_NAME).write_text(f"{run.checkpoint.name}\n", encoding="utf-8")
+
+
+def exported_from(version_dir):
+    """The name of the checkpoint that a SavedModel was made from, or None where it does not tell."""
+    path = Path(version_dir) / "assets.extra" / SOURCE_NAME
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else None
 
 
 def export_tflite(workdir, path):

@@ -58,6 +58,8 @@ def main():
     from deepvideo_tf.evaluation import evaluate
 
     ensemble = _ENSEMBLE.value or []
+    if ensemble:
+        Path(_WORKDIR.value).mkdir(parents=True, exist_ok=True)
     passes = (len(ensemble) or 1) + (_AGAINST.value is not None)
     with cli.progress(passes * manifest.records, "clip", _SPLIT.value) as on_batch:
         result = evaluate(
@@ -75,7 +77,6 @@ def main():
         )
     _print_result(result)
     path = Path(_WORKDIR.value) / f"evaluation-{_SPLIT.value}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)  # of an ensemble
     write_text_atomically(path, _to_text(result))
     print(f"Evaluation: {path}")
     cli.print_next("deepvideo-predict", f"--model_path={result['runs'][0]}", "VIDEO")

@@ -97,7 +97,7 @@ def test_fine_tuning_begins_from_a_run_and_keeps_a_tenth_of_the_top(mode):
     """Section 4.2: dropout on the top layer with as little as 10% of the units kept."""
     with pytest.raises(ConfigError, match=f"^init_from must be the folder of a run for finetune={mode}"):
         TrainConfig(finetune=mode)
-    with pytest.raises(ConfigError, match="^finetune must be one of top, top3, all, scratch"):
+    with pytest.raises(ConfigError, match="^finetune must be given with init_from: one of top"):
         TrainConfig(init_from="run")
     assert TrainConfig(init_from="run", finetune=mode).top_dropout == 0.9
     assert TrainConfig(init_from="run", finetune=mode, top_dropout=0.2).top_dropout == 0.2

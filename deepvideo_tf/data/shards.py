@@ -80,6 +80,11 @@ class Manifest:
         """Number of clips in all shards."""
         return sum(shard["records"] for shard in self.shards)
 
+    @property
+    def content_sha256(self):
+        """SHA-256 over the shards' own. The fingerprint leaves open which videos could be decoded; this does not."""
+        return hashlib.sha256("".join(shard["sha256"] for shard in self.shards).encode()).hexdigest()
+
 
 def manifest_path(shards_dir, split):
     """Where the manifest of a split stands."""

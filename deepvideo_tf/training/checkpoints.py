@@ -10,7 +10,6 @@ read from it: the model is built by this package's own builders, never from a pr
 """
 
 import contextlib
-import hashlib
 import json
 import logging
 import math
@@ -27,7 +26,7 @@ import numpy as np
 
 from deepvideo_tf.config import ModelCard, TrainConfig, from_json, to_json
 from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError
-from deepvideo_tf.files import reserve
+from deepvideo_tf.files import hash_of, reserve
 from deepvideo_tf.models.registry import build_model
 
 logger = logging.getLogger(__name__)
@@ -86,13 +85,13 @@ class Description:
     Args:
         config: how the model is trained.
         card: its classes, clip and shards.
-        shards_fingerprint: the fingerprint of the shards it is trained on.
+        shards: a hash of the train and validation shards, of their content too.
         progress: how far the run had come.
     """
 
     config: TrainConfig
     card: ModelCard
-    shards_fingerprint: str
+    shards: str
     progress: Progress
 
 
@@ -207,8 +206,7 @@ def set_metric_states(model, states):
 
 
 def _hash_of(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return hash_of(path)[:16]
 
 
 def _link(source, target):
@@ -259,6 +257,17 @@ def find_checkpoint(workdir, *, best):
     raise ModelFileError(f"{candidates[0]}: damaged, and so are all others in its folder")
 
 
+def set_aside_damaged(workdir):
+    """Renames damaged checkpoints, so that they do not count among those that are kept.
+
+    Args:
+        workdir: the run's folder.
+    """
+    for path in _listed(workdir, "best") + _listed(workdir, "step"):
+        if _hash_of(path) != NAME.fullmatch(path.name)[3]:
+            path.rename(path.with_name(f"damaged-{path.name}"))
+
+
 def read_description(path):
     """Reads how a run was trained and what its model is, without building it.
 
@@ -280,7 +289,7 @@ def read_description(path):
         return Description(
             from_json(TrainConfig, data["config"], path),
             from_json(ModelCard, data["card"], path),
-            data["shards_fingerprint"],
+            data["shards"],
             progress,
         )
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:

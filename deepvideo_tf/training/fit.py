@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import logging
@@ -22,7 +23,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deepvideo_tf.config import ModelCard, TrainConfig, to_json
+from deepvideo_tf.config import ModelCard, TrainConfig, check_number, to_json
 from deepvideo_tf.data.dataset import (
     DEFAULT_MAX_BAD_FRACTION,
     check_clip,
@@ -33,7 +34,7 @@ from deepvideo_tf.data.dataset import (
 )
 from deepvideo_tf.data.shards import Manifest, check_classes, manifest_path, read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
-from deepvideo_tf.exporting import export_saved_model, latest_version
+from deepvideo_tf.exporting import export_saved_model, exported_from, latest_version
 from deepvideo_tf.files import write_text_atomically
 from deepvideo_tf.models.registry import build_model
 from deepvideo_tf.training import initialization, transfer
@@ -48,6 +49,7 @@ from deepvideo_tf.training.checkpoints import (
     read_description,
     remove_superseded,
     save_checkpoint,
+    set_aside_damaged,
     set_metric_states,
 )
 from deepvideo_tf.training.optimization import after_epoch, compile_model, learning_rate_at
@@ -97,6 +99,7 @@ def train(
         TrainingError: the loss became NaN or infinite.
         KeyboardInterrupt: the run was told to stop, and has saved where it was.
     """
+    check_number("checkpoint_minutes", checkpoint_minutes, least=0)
     manifest = read_manifest(shards_dir, "train")
     if len(manifest.classes) < 2:
         raise ConfigError(f"{shards_dir}: expected shards of 2 classes or more, found 1: {manifest.classes[0]!r}")
@@ -111,7 +114,8 @@ def train(
                 _write_config(run)
                 _train_all_epochs(run)
         export_dir = Path(workdir) / "saved_model"
-        if is_finished and (exported := latest_version(export_dir)) is not None:
+        exported = latest_version(export_dir)
+        if exported is not None and exported_from(exported) == find_checkpoint(workdir, best=True).name:
             return exported
         return export_saved_model(workdir, export_dir)
 
@@ -140,7 +144,7 @@ class _TrainingRun:
     tensorboard: Any = None
 
     def description(self):
-        return Description(self.config, self.card, self.manifest.fingerprint, self.progress)
+        return Description(self.config, self.card, _shards_hash(self.shards_dir), self.progress)
 
 
 def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
@@ -148,7 +152,8 @@ def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
     card = ModelCard(config.model, manifest.classes, config.clip, manifest.spec, config.loss)
     checkpoint = find_checkpoint(workdir, best=False) if has_checkpoints(workdir) else None
     if checkpoint is not None:
-        _check_workdir(workdir, read_description(checkpoint), config, card, manifest)
+        _check_workdir(workdir, read_description(checkpoint), config, card, shards_dir)
+        set_aside_damaged(workdir)
     keras.utils.set_random_seed(config.seed)
     model = build_model(config.model, len(card.classes), **config.model_arguments())
     if checkpoint is None and config.finetune != "scratch":
@@ -197,6 +202,13 @@ def _validation_split(shards_dir):
     return ["validation"] if manifest_path(shards_dir, "validation").exists() else []
 
 
+def _shards_hash(shards_dir):
+    """A hash of everything that a run is trained and judged on."""
+    manifests = [read_manifest(shards_dir, split) for split in ["train", *_validation_split(shards_dir)]]
+    parts = [part for manifest in manifests for part in (manifest.split, manifest.fingerprint, manifest.content_sha256)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
 def _check_validation(manifest, shards_dir):
     """Validation shards must be judged by the same classes, and hold the same kind of clips."""
     if not _validation_split(shards_dir):
@@ -231,15 +243,18 @@ def _dtype_policy(name):
         keras.config.set_dtype_policy(before)
 
 
-def _check_workdir(workdir, there, config, card, manifest):
-    if there.card != card or there.shards_fingerprint != manifest.fingerprint:
-        raise ModelFileError(
-            f"{workdir}: holds a run of another model, other classes or other shards; give another folder"
-        )
+def _check_workdir(workdir, there, config, card, shards_dir):
     if there.config != config:
         old, new = to_json(there.config), to_json(config)
         changed = ", ".join(f"{name}={old[name]} there, {new[name]} here" for name in new if old[name] != new[name])
-        raise ModelFileError(f"{workdir}: holds a run with another configuration ({changed}); give another folder")
+        raise ModelFileError(
+            f"{workdir}: holds a run with another configuration ({changed}); give another folder, and init_from to "
+            "begin with its weights"
+        )
+    if there.card != card or there.shards != _shards_hash(shards_dir):
+        raise ModelFileError(
+            f"{workdir}: holds a run on other train or validation shards than {shards_dir}; give another folder"
+        )
 
 
 def _write_config(run):
@@ -326,13 +341,11 @@ def _validation_set(run):
 def _cached_datasets(run):
     """As `_datasets`, of features that are computed first."""
     config, validation = run.config, _validation_set(run)
-    fingerprints = [read_manifest(run.shards_dir, split).fingerprint for split in _validation_split(run.shards_dir)]
-    identity = transfer.features_identity(
-        run.frozen, json.dumps(to_json(config)), run.manifest.fingerprint, *fingerprints
-    )
+    identity = transfer.features_identity(run.frozen, json.dumps(to_json(config)), _shards_hash(run.shards_dir))
     folder = run.workdir / transfer.FEATURES_DIR / identity
 
     def table(name, batches, rows):
+        logger.info("features of %d clips: %s", rows, name)
         return transfer.compute_features(folder / f"{name}.npy", run.frozen, batches, rows, len(run.card.classes))
 
     tables = []
@@ -502,11 +515,12 @@ def _non_finite(run, loss):
     )
     data = {"step": run.progress.total_steps + 1, "epoch": run.progress.epoch, "loss": str(loss), "clips": names}
     path = run.workdir / NON_FINITE_NAME
+    kept = "the last checkpoint is kept" if has_checkpoints(run.workdir) else "there is no checkpoint yet"
     write_text_atomically(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
     shown = ", ".join(names[:NAMED_RECORDS]) + (", ..." if len(names) > NAMED_RECORDS else "")
     return TrainingError(
         f"the loss is {loss} at step {run.progress.total_steps + 1}: try a lower learning_rate, or look at the "
-        f"{len(names)} clips of its batch, which {path} names ({shown}); the last checkpoint is kept"
+        f"{len(names)} clips of its batch, which {path} names ({shown}); {kept}"
     )
 
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.files import reserve
+from deepvideo_tf.files import hash_of, reserve, write_text_atomically
 from deepvideo_tf.models.inflation import inflate_weights
 from deepvideo_tf.training.checkpoints import load_run
 
@@ -137,11 +137,11 @@ def compute_features(path, frozen, batches, rows, num_classes):
         ConfigError: the disk has no room for them.
     """
     path = Path(path)
+    hash_path = path.with_suffix(".sha256")
     if path.exists():
-        try:
+        if hash_path.exists() and hash_path.read_text(encoding="utf-8") == hash_of(path):
             return np.load(path, mmap_mode="r")
-        except (EOFError, ValueError):
-            logger.warning("%s: damaged; its features are computed anew", path)
+        logger.warning("%s: damaged; its features are computed anew", path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"unfinished-{path.name}")
     shape = frozen.output_shape[1:]
@@ -163,5 +163,6 @@ def compute_features(path, frozen, batches, rows, num_classes):
         done = part.stop
     table.flush()
     del table
+    write_text_atomically(hash_path, hash_of(unfinished))
     os.replace(unfinished, path)
     return np.load(path, mmap_mode="r")

@@ -422,3 +422,19 @@ class TestBest:
         checkpoints._link(source, tmp_path / "best.h5")
         assert [path.name for path in Path(tmp_path).iterdir()] == ["best.h5"]
         assert (tmp_path / "best.h5").read_bytes() == source.read_bytes()
+
+
+def test_damaged_checkpoints_do_not_push_out_whole_ones(tiny_config, judged_shards, tiny_run, copied):
+    """A damaged file of a later step must not count among the three that are kept."""
+    newest, second, oldest = steps(copied)
+    flip_a_bit(newest)
+    flip_a_bit(second)
+    for path in (copied / "checkpoints").glob("best-*"):
+        path.unlink()
+    dv.train(tiny_config, judged_shards, copied)
+    names = checkpoint_names(copied)
+    assert [name for name in names if name.startswith("damaged-")] == sorted(
+        f"damaged-{p.name}" for p in (newest, second)
+    )
+    assert steps(copied)[0].name == steps(tiny_run)[0].name
+    assert oldest in steps(copied)

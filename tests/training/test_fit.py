@@ -14,7 +14,7 @@ import deepvideo_tf as dv
 from deepvideo_tf.data.shards import read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
 from deepvideo_tf.training import fit
-from deepvideo_tf.training.checkpoints import load_run
+from deepvideo_tf.training.checkpoints import find_checkpoint, load_run, read_description
 from tests.conftest import flip_a_bit, rewrite_manifest
 
 
@@ -36,7 +36,8 @@ def test_a_run_holds_what_others_need(small_run, small_config, small_shards):
 
 def checkpoint_names(workdir):
     """They hold the hashes of the files: equal names are equal weights, optimiser states and all else, bit by bit."""
-    return sorted(path.name for path in (workdir / "checkpoints").iterdir())
+    names = sorted(path.name for path in (workdir / "checkpoints").iterdir())
+    return [name for name in names if not name.startswith("damaged-")]
 
 
 def weights(workdir):
@@ -124,6 +125,17 @@ def test_whatever_became_of_the_history_a_run_goes_on(tmp_path, text):
     assert path.read_text() == "epoch,loss\n0,0.5\n1,0.125\n"
 
 
+def test_a_run_is_exported_from_its_best_checkpoint_whatever_was_exported_before(small_run, small_shards, tmp_path):
+    """An export of a half-trained run must not pass for the result."""
+    workdir = shutil.copytree(small_run, tmp_path / "run")
+    source = workdir / "saved_model/1/assets.extra/checkpoint.txt"
+    assert source.read_text().strip() == find_checkpoint(workdir, best=True).name
+    source.write_text("step-00000001-0123456789abcdef.weights.h5\n")
+    config = read_description(find_checkpoint(workdir, best=True)).config
+    assert dv.train(config, small_shards, workdir) == workdir / "saved_model/2"
+    assert dv.train(config, small_shards, workdir) == workdir / "saved_model/2"
+
+
 class TestRefusals:
     @pytest.mark.parametrize("name", ["tensorboard", "checkpoints", "saved_model"])
     def test_a_file_where_a_folder_should_be(self, tiny_config, small_shards, tmp_path, name):
@@ -153,14 +165,28 @@ class TestRefusals:
         shutil.copytree(small_shards, shards_dir)
         path = shards_dir / "train-manifest.json"
         rewrite_manifest(path, classes=json.loads(path.read_text())["classes"][::-1])
-        with pytest.raises(ModelFileError, match="another model, other classes or other shards"):
+        with pytest.raises(ModelFileError, match="holds a run on other train or validation shards"):
             dv.train(small_config, shards_dir, small_run)
 
     def test_other_videos_under_the_same_classes(self, small_run, small_config, small_shards, tmp_path):
         shards_dir = tmp_path / "shards"
         shutil.copytree(small_shards, shards_dir)
         rewrite_manifest(shards_dir / "train-manifest.json", fingerprint="other")
-        with pytest.raises(ModelFileError, match="another model, other classes or other shards"):
+        with pytest.raises(ModelFileError, match="holds a run on other train or validation shards"):
+            dv.train(small_config, shards_dir, small_run)
+
+    def test_train_shards_with_other_content(self, small_run, small_config, small_shards, tmp_path):
+        shards_dir = shutil.copytree(small_shards, tmp_path / "shards")
+        path = shards_dir / "train-manifest.json"
+        shards = json.loads(path.read_text())["shards"]
+        rewrite_manifest(path, shards=[shards[0] | {"sha256": "0" * 64}, *shards[1:]])
+        with pytest.raises(ModelFileError, match="holds a run on other train or validation shards"):
+            dv.train(small_config, shards_dir, small_run)
+
+    def test_validation_shards_that_were_not_there(self, small_run, small_config, small_shards, tmp_path):
+        shards_dir = shutil.copytree(small_shards, tmp_path / "shards")
+        rewrite_manifest(shards_dir / "validation-manifest.json", shards_dir / "test-manifest.json", split="validation")
+        with pytest.raises(ModelFileError, match="holds a run on other train or validation shards"):
             dv.train(small_config, shards_dir, small_run)
 
     def test_a_damaged_shard(self, small_config, small_shards, tmp_path):
