@@ -347,7 +347,11 @@ def test_mistakes_get_one_line_and_leave_nothing(run_program, tmp_path, command,
     ("workdir", "arguments", "words"),
     [
         ("{run}", "--model=multires_early_fusion --optimizer=adamw --num_epochs=3", ["(num_epochs=2 there, 3 here)"]),
-        ("{run}", "--model=multires_late_fusion --num_frames=2 --frame_stride=9", ["holds a run of another model"]),
+        (
+            "{run}",
+            "--model=multires_late_fusion --num_frames=2 --frame_stride=9",
+            ["model=multires_early_fusion there"],
+        ),
         ("new", "--model=single_frame --num_frames=1 --init_from={run} --finetune=top", ["{run}: its weights do not"]),
     ],
 )
