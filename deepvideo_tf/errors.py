@@ -41,3 +41,8 @@ class ModelFileError(DeepVideoError):
 
 class TrainingError(DeepVideoError):
     """Training cannot go on: the loss is not finite, or the data cannot fill a batch."""
+
+
+def first_line(error):
+    """What a library's exception says in its first line, 200 characters at most; its kind where it says nothing."""
+    return f"{next(iter(str(error).splitlines()), type(error).__name__):.200}"

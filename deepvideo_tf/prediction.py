@@ -12,7 +12,7 @@ import numpy as np
 from deepvideo_tf.config import CARD_NAME, DecodeLimits, ModelCard, from_json
 from deepvideo_tf.data.decode_process import DecoderProcess
 from deepvideo_tf.data.sampling import MAX_VIEWS, centred_frame_start, view_boxes
-from deepvideo_tf.errors import ConfigError, ModelFileError
+from deepvideo_tf.errors import ConfigError, ModelFileError, first_line
 
 BATCH_CLIPS = 32
 
@@ -136,10 +136,6 @@ def _check_shapes(card, clip_shape, output_shape, path):
         raise ModelFileError(f"{path}: its model card is of clips and classes {expected}, its model of {came}")
 
 
-def _first_line(error):
-    return f"{next(iter(str(error).splitlines()), type(error).__name__):.200}"
-
-
 def _load_run(path):
     from deepvideo_tf.training.checkpoints import load_run
     from deepvideo_tf.training.metrics import probabilities
@@ -160,7 +156,7 @@ def _load_saved_model(path):
         serve = loaded.signatures["serving_default"]
         shapes = serve.structured_input_signature[1]["clip"].shape, serve.structured_outputs["probabilities"].shape
     except Exception as error:  # damage shows itself as anything: IndexError, KeyError, errors of TensorFlow
-        raise ModelFileError(f"{path}: not a whole SavedModel: {_first_line(error)}") from None
+        raise ModelFileError(f"{path}: not a whole SavedModel: {first_line(error)}") from None
     _check_shapes(card, *shapes, path)
 
     def probabilities(clips):
@@ -186,7 +182,7 @@ def _load_tflite(path):
     except ModelFileError:
         raise
     except Exception as error:  # damage shows itself as anything
-        raise ModelFileError(f"{path}: not a TFLite file of this package: {_first_line(error)}") from None
+        raise ModelFileError(f"{path}: not a TFLite file of this package: {first_line(error)}") from None
     _check_shapes(card, clip["shape"], output["shape"], path)
 
     def probabilities(clips):

@@ -25,7 +25,7 @@ from deepvideo_tf.data.dataset import (
 )
 from deepvideo_tf.data.sampling import MAX_VIEWS
 from deepvideo_tf.data.shards import check_classes, read_manifest
-from deepvideo_tf.errors import ModelFileError, ShardError
+from deepvideo_tf.errors import ModelFileError, ShardError, first_line
 from deepvideo_tf.training.checkpoints import load_run
 from deepvideo_tf.training.metrics import probabilities
 
@@ -414,8 +414,7 @@ def read(path):
         _check_shapes(scores)
         return scores
     except Exception as error:  # damage shows itself as anything: BadZipFile, KeyError, EOFError, errors of zlib
-        text = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelFileError(f"{path}: not a whole file of scores: {text:.200}") from None
+        raise ModelFileError(f"{path}: not a whole file of scores: {first_line(error)}") from None
 
 
 def _map_member(path, member):

@@ -25,7 +25,7 @@ import keras
 import numpy as np
 
 from deepvideo_tf.config import ModelCard, TrainConfig, from_json, to_json
-from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError
+from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError, first_line
 from deepvideo_tf.files import hash_of, reserve
 from deepvideo_tf.models.registry import build_model
 
@@ -143,7 +143,7 @@ def save_checkpoint(workdir, model, metrics, description: Description, *, is_bes
     except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk by either
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise ModelFileError(f"{folder}: no checkpoint can be written: {_first_line(error)}") from None
+        raise ModelFileError(f"{folder}: no checkpoint can be written: {first_line(error)}") from None
 
 
 def remove_superseded(workdir, newest):
@@ -228,10 +228,6 @@ def _sync_folder(folder):
         os.close(descriptor)
 
 
-def _first_line(error):
-    return f"{next(iter(str(error).splitlines()), type(error).__name__):.200}"
-
-
 def find_checkpoint(workdir, *, best):
     """The checkpoint to use: the newest whose content is what its name says; damaged ones are told of.
 
@@ -283,17 +279,15 @@ def read_description(path):
     try:
         with h5py.File(path, "r") as file:
             data = json.loads(file[DESCRIPTION_KEY][()].tobytes())
-        progress = Progress(**data["progress"])
-        if progress.best is not None:
-            object.__setattr__(progress, "best", tuple(progress.best))
+        best = data["progress"]["best"]
         return Description(
             from_json(TrainConfig, data["config"], path),
             from_json(ModelCard, data["card"], path),
             data["shards"],
-            progress,
+            Progress(**data["progress"] | {"best": best and tuple(best)}),  # JSON knows no tuples
         )
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ModelFileError(f"{path}: not a whole checkpoint: {_first_line(error)}") from None
+        raise ModelFileError(f"{path}: not a whole checkpoint: {first_line(error)}") from None
 
 
 def load_weights(path, model):
@@ -311,7 +305,7 @@ def load_weights(path, model):
             warnings.simplefilter("error", UserWarning)  # Keras only warns where it leaves a layer as it was
             model.load_weights(path)
     except (OSError, KeyError, ValueError, RuntimeError, UserWarning) as error:
-        raise ModelFileError(f"{path}: its weights do not load: {_first_line(error)}") from None
+        raise ModelFileError(f"{path}: its weights do not load: {first_line(error)}") from None
 
 
 def load_states(path, model):
@@ -333,7 +327,7 @@ def load_states(path, model):
         for generator in _generators(model):
             generator.assign(states.pop(0))
     except (OSError, KeyError, IndexError, ValueError, RuntimeError) as error:
-        raise ModelFileError(f"{path}: not a whole checkpoint: {_first_line(error)}") from None
+        raise ModelFileError(f"{path}: not a whole checkpoint: {first_line(error)}") from None
     return states
 
 

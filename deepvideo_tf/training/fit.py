@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import hashlib
 import io
 import json
@@ -109,8 +110,7 @@ def train(
         with _dtype_policy(config.dtype_policy), naming_damage(shards_dir, "train", *_validation_split(shards_dir)):
             run = _begin(config, manifest, shards_dir, workdir, max_bad_fraction)
             run.checkpoint_s, run.on_step, run.on_epoch = 60 * checkpoint_minutes, on_step, on_epoch
-            is_finished = run.progress.epoch >= config.num_epochs
-            if not is_finished:
+            if run.progress.epoch < config.num_epochs:
                 _write_config(run)
                 _train_all_epochs(run)
         export_dir = Path(workdir) / "saved_model"
@@ -128,6 +128,7 @@ class _TrainingRun:
     card: ModelCard
     manifest: Manifest
     shards_dir: Path
+    shards: str  # their hash when the run began
     workdir: Path
     max_bad_fraction: float
     model: keras.Model  # from clips to logits
@@ -144,15 +145,21 @@ class _TrainingRun:
     tensorboard: Any = None
 
     def description(self):
-        return Description(self.config, self.card, _shards_hash(self.shards_dir), self.progress)
+        return Description(self.config, self.card, self.shards, self.progress)
+
+    @functools.cached_property  # it may take a look at all shards
+    def class_weights(self):
+        return _class_weights(self)
 
 
 def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
     """A new run, or the one in the folder where its last checkpoint left it."""
     card = ModelCard(config.model, manifest.classes, config.clip, manifest.spec, config.loss)
+    shards = _shards_hash(shards_dir)
     checkpoint = find_checkpoint(workdir, best=False) if has_checkpoints(workdir) else None
     if checkpoint is not None:
-        _check_workdir(workdir, read_description(checkpoint), config, card, shards_dir)
+        there = read_description(checkpoint)
+        _check_workdir(workdir, there, Description(config, card, shards, there.progress))
         set_aside_damaged(workdir)
     keras.utils.set_random_seed(config.seed)
     model = build_model(config.model, len(card.classes), **config.model_arguments())
@@ -172,6 +179,7 @@ def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
         card,
         manifest,
         Path(shards_dir),
+        shards,
         Path(workdir),
         max_bad_fraction,
         model,
@@ -182,7 +190,7 @@ def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
     )
     if checkpoint is not None:
         load_weights(checkpoint, model)
-        run.progress = read_description(checkpoint).progress
+        run.progress = there.progress
         run.metrics = load_states(checkpoint, model)
         remove_superseded(workdir, checkpoint.name)  # which a kill may have prevented
     elif config.finetune == "scratch":
@@ -243,18 +251,16 @@ def _dtype_policy(name):
         keras.config.set_dtype_policy(before)
 
 
-def _check_workdir(workdir, there, config, card, shards_dir):
-    if there.config != config:
-        old, new = to_json(there.config), to_json(config)
+def _check_workdir(workdir, there, here):
+    if there.config != here.config:
+        old, new = to_json(there.config), to_json(here.config)
         changed = ", ".join(f"{name}={old[name]} there, {new[name]} here" for name in new if old[name] != new[name])
         raise ModelFileError(
             f"{workdir}: holds a run with another configuration ({changed}); give another folder, and init_from to "
             "begin with its weights"
         )
-    if there.card != card or there.shards != _shards_hash(shards_dir):
-        raise ModelFileError(
-            f"{workdir}: holds a run on other train or validation shards than {shards_dir}; give another folder"
-        )
+    if there != here:
+        raise ModelFileError(f"{workdir}: holds a run on other train or validation shards; give another folder")
 
 
 def _write_config(run):
@@ -308,7 +314,7 @@ def _training_set(run, first_epoch, first_step=0):
         multi_label=config.loss == "sigmoid",
         max_bad_fraction=run.max_bad_fraction,
     )
-    weights = tf.constant(_class_weights(run), tf.float32)
+    weights = tf.constant(run.class_weights, tf.float32)
 
     def with_weights(clips, targets):
         return clips, targets, tf.linalg.matvec(targets, weights) / tf.reduce_sum(targets, axis=1)
@@ -341,7 +347,7 @@ def _validation_set(run):
 def _cached_datasets(run):
     """As `_datasets`, of features that are computed first."""
     config, validation = run.config, _validation_set(run)
-    identity = transfer.features_identity(run.frozen, json.dumps(to_json(config)), _shards_hash(run.shards_dir))
+    identity = transfer.features_identity(run.frozen, json.dumps(to_json(config)), run.shards)
     folder = run.workdir / transfer.FEATURES_DIR / identity
 
     def table(name, batches, rows):

@@ -2,6 +2,7 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from unittest.mock import Mock
 
 import filelock
 import keras
@@ -134,6 +135,15 @@ def test_a_run_is_exported_from_its_best_checkpoint_whatever_was_exported_before
     config = read_description(find_checkpoint(workdir, best=True)).config
     assert dv.train(config, small_shards, workdir) == workdir / "saved_model/2"
     assert dv.train(config, small_shards, workdir) == workdir / "saved_model/2"
+
+
+def test_shards_are_counted_once_and_told_as_they_were(tiny_config, judged_shards, tmp_path, monkeypatch):
+    """Counting reads every shard; a checkpoint must not take on the hash of manifests that change meanwhile."""
+    counting, hashing = Mock(wraps=fit.clips_by_class), Mock(wraps=fit._shards_hash)
+    monkeypatch.setattr(fit, "clips_by_class", counting)
+    monkeypatch.setattr(fit, "_shards_hash", hashing)
+    dv.train(replace(tiny_config, class_weights="balanced"), judged_shards, tmp_path, checkpoint_minutes=0)
+    assert (counting.call_count, hashing.call_count) == (1, 1)
 
 
 class TestRefusals:
