@@ -21,6 +21,8 @@ PROGRAMS = {
 }
 
 LITE = ["ai-edge-litert>=2.3,<3"]
+QUANTIZE = [*LITE, "ai-edge-quantizer>=0.10,<0.11"]
+ONNX = ["onnx>=1.23,<2", "onnxruntime>=1.32,<2", "tf2onnx>=1.17,<2"]
 TEST = [
     "hypothesis>=6.100",
     "mypy>=2.4,<3",
@@ -59,15 +61,17 @@ setup(
         "pillow>=11",
         "simplejpeg>=1.9,<2",
         "tensorflow>=2.21,<2.22",
+        "tensorflow-serving-api>=2.21,<2.22",
         "tqdm>=4.66,<5",
     ],
-    extras_require={"lite": LITE, "dev": LITE + TEST},
+    extras_require={"lite": LITE, "quantize": QUANTIZE, "onnx": ONNX, "dev": QUANTIZE + ONNX + TEST},
     # The programs' folders stand at the top of the repository, where a reader finds them; under their own names they
     # would land in a user's site-packages as `pipelines` and `export`.
     package_dir={"deepvideo_tf.pipelines": "pipelines", "deepvideo_tf.export": "export"},
     packages=[
         "deepvideo_tf",
         "deepvideo_tf.data",
+        "deepvideo_tf.exporting",
         "deepvideo_tf.models",
         "deepvideo_tf.training",
         "deepvideo_tf.pipelines",

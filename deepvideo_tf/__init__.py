@@ -37,10 +37,10 @@ _HOMES = {
     "initialize_from_clips": "deepvideo_tf.training.initialization",
     "train": "deepvideo_tf.training.fit",
     "evaluate": "deepvideo_tf.evaluation",
-    "load_predictor": "deepvideo_tf.prediction",
+    "load_predictor": "deepvideo_tf.predictors",
     "predict_video": "deepvideo_tf.prediction",
-    "export_saved_model": "deepvideo_tf.exporting",
-    "export_tflite": "deepvideo_tf.exporting",
+    "export_saved_model": "deepvideo_tf.exporting.saved_model",
+    "export_tflite": "deepvideo_tf.exporting.tflite",
 }
 
 __all__ = ["__version__", "errors", *_HOMES]

@@ -306,7 +306,7 @@ class TrainConfig:
         }
 
 
-CARD_NAME = "model.json"  # the model card's name inside an exported model
+CARD_NAME = "model_card.json"  # inside an exported model
 
 
 @dataclass(frozen=True)

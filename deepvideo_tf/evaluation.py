@@ -70,7 +70,8 @@ def evaluate(
     Returns:
         Dict, ready for JSON. Numbers that cannot be told, as a class's without a video, are None.
 
-        - `split`, `videos`, `clips`, `skipped_clips` (damaged ones), `views`, `runs` (their folders).
+        - `split`, `videos`, `clips`, `skipped_clips` (damaged ones), `views`, `runs` (their folders),
+          `checkpoints` (names of the files that their weights come from).
         - `clip_hit_at_1`, `video_hit_at_<k>` for each k, `map` (mean average precision over the classes that have
           videos) and `map_by_group`.
         - `intervals`: of each of these (without groups) the lower and the upper end, and the number of `resamples` and
@@ -126,6 +127,7 @@ def evaluate(
         "skipped_clips": manifest.records - len(scores.clip_videos),
         "views": num_views,
         "runs": [str(run) for run in runs],
+        "checkpoints": scores.about["models"],
     }
     return about | result | {"per_video": _by_video(scores)}
 

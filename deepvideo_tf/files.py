@@ -48,3 +48,12 @@ def reserve(path, size_bytes):
     with open(path, "ab") as file:
         if hasattr(os, "posix_fallocate"):  # it is absent on macOS
             os.posix_fallocate(file.fileno(), 0, size_bytes)
+
+
+def sync(path):
+    """Makes sure that a file's content, or a folder's list of names, is on the disk and not only on its way there."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

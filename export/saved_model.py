@@ -13,7 +13,7 @@ _EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Required. The folder of v
 
 def main():
     cli.import_tensorflow()
-    from deepvideo_tf.exporting import export_saved_model
+    from deepvideo_tf.exporting.saved_model import export_saved_model
 
     path = export_saved_model(_WORKDIR.value, _EXPORT_DIR.value)
     print(f"SavedModel: {path}")

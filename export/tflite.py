@@ -15,7 +15,7 @@ _TFLITE_PATH = flags.DEFINE_string(
 
 def main():
     cli.import_tensorflow()
-    from deepvideo_tf.exporting import export_tflite
+    from deepvideo_tf.exporting.tflite import export_tflite
 
     path = export_tflite(_WORKDIR.value, _TFLITE_PATH.value)
     print(f"TFLite file: {path}")

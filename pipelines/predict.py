@@ -29,10 +29,11 @@ _DECODE_TIMEOUT_S = flags.DEFINE_float("decode_timeout_s", 60.0, "Seconds that d
 
 
 def main(videos):
-    from deepvideo_tf.prediction import find_model, load_predictor, predict_video
+    from deepvideo_tf.prediction import predict_video
+    from deepvideo_tf.predictors import find_model, load_predictor
 
     kind, _ = find_model(_MODEL_PATH.value)
-    if kind != "tflite":
+    if kind in ("run", "saved_model"):
         cli.import_tensorflow()
     with cli.quiet_libraries():
         predictor = load_predictor(_MODEL_PATH.value)

@@ -22,11 +22,12 @@ MAY_IMPORT = {
     "models": {"errors", "config", "layers", "models"},
     "data": {"errors", "config", "files", "data"},
     "training": {"errors", "config", "files", "models", "data", "training", "exporting"},
-    "exporting": {"errors", "config", "files", "data", "training", "models"},
+    "exporting": {"errors", "config", "files", "data", "training", "models", "predictors", "exporting"},
     "bootstrap": {"training"},
     "scores": {"errors", "config", "data", "training"},
     "evaluation": {"errors", "data", "training", "scores", "bootstrap"},
-    "prediction": {"errors", "config", "data", "training"},
+    "predictors": {"errors", "config", "training"},
+    "prediction": {"errors", "config", "data", "predictors"},
 }
 PROGRAM_FOLDERS = ("pipelines", "export")
 

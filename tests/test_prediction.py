@@ -54,7 +54,7 @@ def test_views_are_those_of_evaluation(models, small_shards):
 
 
 def test_problems_are_named(models, video, tmp_path):
-    with pytest.raises(ModelFileError, match="expected a run's folder, a SavedModel or a .tflite file, found none"):
+    with pytest.raises(ModelFileError, match="a SavedModel, a .tflite or an .onnx file, found none"):
         dv.predict_video(tmp_path / "nowhere", video)
     with pytest.raises(BadVideoError, match="no such file"):
         dv.predict_video(models["run"], tmp_path / "nothing.mp4")
@@ -66,13 +66,14 @@ def test_problems_are_named(models, video, tmp_path):
 
 def test_a_card_of_another_model_is_refused(models, tmp_path):
     shutil.copytree(models["saved_model"], tmp_path / "1")
-    path = tmp_path / "1/assets.extra/model.json"
+    path = tmp_path / "1/assets.extra/model_card.json"
     card = json.loads(path.read_text())
-    for change in ({"classes": card["classes"][:2]}, {"clip": card["clip"] | {"num_frames": 3}}):
-        path.write_text(json.dumps(card | change))
+    model = card["model"]
+    for change in ({"classes": model["classes"][:2]}, {"clip": model["clip"] | {"num_frames": 3}}):
+        path.write_text(json.dumps(card | {"model": model | change}))
         with pytest.raises(ModelFileError, match="its model card is of clips and classes"):
             dv.load_predictor(tmp_path / "1")
-    path.write_text(json.dumps(card | {"classes": [1, 2]}))
+    path.write_text(json.dumps(card | {"model": model | {"classes": [1, 2]}}))
     with pytest.raises(ModelFileError, match="classes must be a list of class names"):
         dv.load_predictor(tmp_path / "1")
 
@@ -90,7 +91,7 @@ def test_damaged_models_are_named(models, tmp_path):
         with pytest.raises(ModelFileError, match="bad.tflite: not a TFLite file of this package"):
             dv.load_predictor(tmp_path / "bad.tflite")
     with zipfile.ZipFile(tmp_path / "card.tflite", "w") as archive:
-        archive.writestr("model.json", "{}")
+        archive.writestr("model_card.json", "{}")
     with pytest.raises(ModelFileError, match="card.tflite: "):
         dv.load_predictor(tmp_path / "card.tflite")
     shutil.copytree(models["saved_model"], tmp_path / "2")
@@ -103,5 +104,5 @@ def test_damaged_models_are_named(models, tmp_path):
     with pytest.raises(ModelFileError, match="not a whole SavedModel"):
         dv.load_predictor(tmp_path / "1")
     shutil.rmtree(tmp_path / "1/assets.extra")
-    with pytest.raises(ModelFileError, match="expected model.json in assets.extra"):
+    with pytest.raises(ModelFileError, match="expected model_card.json in assets.extra"):
         dv.load_predictor(tmp_path / "1")

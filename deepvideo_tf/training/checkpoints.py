@@ -26,7 +26,7 @@ import numpy as np
 
 from deepvideo_tf.config import ModelCard, TrainConfig, from_json, to_json
 from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError, first_line
-from deepvideo_tf.files import hash_of, reserve
+from deepvideo_tf.files import hash_of, reserve, sync
 from deepvideo_tf.models.registry import build_model
 
 logger = logging.getLogger(__name__)
@@ -49,12 +49,14 @@ class Run:
         card: the model's classes, clip and shards.
         model: a `keras.Model` in float32, from uint8 clips to logits.
         checkpoint: path of the file that its weights come from.
+        shards: a hash of the shards that it was trained on.
     """
 
     config: TrainConfig
     card: ModelCard
     model: keras.Model
     checkpoint: Path
+    shards: str
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def save_checkpoint(workdir, model, metrics, description: Description, *, is_bes
         if is_best:
             _link(temporary, folder / f"best-{ending}")
         os.replace(temporary, folder / f"step-{ending}")
-        _sync_folder(folder)
+        sync(folder)
         remove_superseded(workdir, f"step-{ending}")
         for path in _listed(workdir, "best")[1:] if is_best else []:
             path.unlink()
@@ -180,8 +182,7 @@ def _write(path, model, metrics, description):
         states = file.create_group(STATES_KEY)
         for number, array in enumerate([*_generator_states(model), *metrics]):
             states.create_dataset(str(number), data=array)
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    sync(path)
 
 
 def _generators(model):
@@ -218,14 +219,6 @@ def _link(source, target):
             copy = target.with_name(f"unfinished-{target.name}")
             shutil.copyfile(source, copy)
             os.replace(copy, target)
-
-
-def _sync_folder(folder):
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def find_checkpoint(workdir, *, best):
@@ -351,4 +344,4 @@ def load_run(workdir):
     except ConfigError as error:
         raise ModelFileError(f"{path}: {error}") from None
     load_weights(path, model)
-    return Run(config, card, model, path)
+    return Run(config, card, model, path, description.shards)

@@ -35,7 +35,7 @@ from deepvideo_tf.data.dataset import (
 )
 from deepvideo_tf.data.shards import Manifest, check_classes, manifest_path, read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
-from deepvideo_tf.exporting import export_saved_model, exported_from, latest_version
+from deepvideo_tf.exporting.saved_model import export_saved_model, exported_from, latest_version
 from deepvideo_tf.files import write_text_atomically
 from deepvideo_tf.models.registry import build_model
 from deepvideo_tf.training import initialization, transfer

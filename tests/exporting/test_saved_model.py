@@ -9,7 +9,7 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.exporting import latest_version
+from deepvideo_tf.exporting.saved_model import latest_version
 from deepvideo_tf.training.checkpoints import load_run
 
 # Runs without this package: only TensorFlow, NumPy and what they bring.
@@ -43,7 +43,7 @@ def test_saved_model_serves_without_this_package(small_run, clips, expected, tmp
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-5)
     classes = load_run(small_run).card.classes
     assert (path / "assets/labels.txt").read_text().splitlines() == list(classes)
-    assert json.loads((path / "assets.extra/model.json").read_text())["classes"] == list(classes)
+    assert json.loads((path / "assets.extra/model_card.json").read_text())["model"]["classes"] == list(classes)
 
 
 def test_versions_count_up_and_nothing_else_is_left(small_run, tmp_path):

@@ -1,0 +1,84 @@
+"""The card that travels inside an exported model: what prediction needs, and what its user should know of it."""
+
+import json
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import keras
+
+import deepvideo_tf
+from deepvideo_tf.config import FUSIONS, to_json
+from deepvideo_tf.models.description import describe
+from deepvideo_tf.training.checkpoints import Run
+
+LABELS_NAME = "labels.txt"
+PAPER = "Karpathy et al., Large-scale Video Classification with Convolutional Neural Networks, CVPR 2014"
+
+
+def card_text(run: Run, model, **about):
+    """The model card as JSON.
+
+    Args:
+        run: the trained run.
+        model: the `keras.Model` that is exported.
+        **about: what else there is to say of this file: `format`, `precision` and the like.
+
+    Returns:
+        Text: `model` is the `ModelCard`, all that prediction reads. Besides: `about`; `checkpoint`, the file that the
+        weights come from; `paper`; `training`, the run's configuration; `data`, the shards it was trained on, by their
+        hash; `metrics`, those of the evaluations in the run's folder that judged this checkpoint; `sizes`; `versions`.
+    """
+    layers = describe(model)
+    data = {
+        "model": to_json(run.card),
+        **about,
+        "checkpoint": run.checkpoint.name,
+        "paper": {"title": PAPER, "section": "3.1" if run.card.model in FUSIONS else "3.2"},
+        "training": to_json(run.config),
+        "data": {"shards_sha256": run.shards},
+        "metrics": _metrics(run),
+        "sizes": {
+            "parameters": sum(layer.parameters for layer in layers),
+            "multiply_adds_per_clip": sum(layer.multiply_adds for layer in layers),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "deepvideo-tf": deepvideo_tf.__version__,
+            "keras": keras.__version__,
+            "tensorflow": metadata.version("tensorflow"),
+        },
+    }
+    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+
+
+def labels_text(run: Run):
+    """The class names, one a line, in the order of the model's outputs."""
+    return "".join(f"{name}\n" for name in run.card.classes)
+
+
+def with_probabilities(run: Run, model=None):
+    """A model that ends in probabilities instead of logits.
+
+    Args:
+        run: the trained run, whose loss tells what its logits mean.
+        model: another form of its model; None for its own.
+    """
+    model = run.model if model is None else model
+    probabilities = keras.layers.Activation(run.card.loss, dtype="float32", name="probabilities")(model.output)
+    return keras.Model(model.input, probabilities, name=model.name)
+
+
+def _metrics(run):
+    """By split, what an evaluation in the run's folder says of this checkpoint."""
+    metrics = {}
+    for path in sorted(Path(run.checkpoint).parent.parent.glob("evaluation-*.json")):
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            if result["checkpoints"] != [run.checkpoint.name]:
+                continue
+            names = ("videos", "clips", "views", "clip_hit_at_1", "video_hit_at_1", "map", "intervals")
+            metrics[result["split"]] = {name: result[name] for name in names}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # another version's, or one that was cut short: an export does not fail for it
+    return metrics
