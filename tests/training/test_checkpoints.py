@@ -110,8 +110,8 @@ KILLS = [
     ((os, "replace", 1, "step-"), 3),  # between that and the name of the last one
     ((fit, "_train_epoch", 2), 3),  # between two epochs
     ((checkpoints, "_generator_states", 1), 3),
-    ((checkpoints, "_sync_folder", 3), 6),  # between the last step's name and the removal of older ones
-    ((checkpoints, "_sync_folder", 1), 6),  # the same after its validation
+    ((checkpoints, "sync", 6), 6),  # between the last step's name and the removal of older ones
+    ((checkpoints, "sync", 2), 6),  # the same after its validation
 ]
 
 

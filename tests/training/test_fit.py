@@ -14,6 +14,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 import deepvideo_tf as dv
 from deepvideo_tf.data.shards import read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
+from deepvideo_tf.exporting.saved_model import exported_from
 from deepvideo_tf.training import fit
 from deepvideo_tf.training.checkpoints import find_checkpoint, load_run, read_description
 from tests.conftest import flip_a_bit, rewrite_manifest
@@ -129,9 +130,9 @@ def test_whatever_became_of_the_history_a_run_goes_on(tmp_path, text):
 def test_a_run_is_exported_from_its_best_checkpoint_whatever_was_exported_before(small_run, small_shards, tmp_path):
     """An export of a half-trained run must not pass for the result."""
     workdir = shutil.copytree(small_run, tmp_path / "run")
-    source = workdir / "saved_model/1/assets.extra/checkpoint.txt"
-    assert source.read_text().strip() == find_checkpoint(workdir, best=True).name
-    source.write_text("step-00000001-0123456789abcdef.weights.h5\n")
+    card, name = workdir / "saved_model/1/assets.extra/model_card.json", find_checkpoint(workdir, best=True).name
+    assert exported_from(workdir / "saved_model/1") == name
+    card.write_text(card.read_text().replace(name, "step-00000001-0123456789abcdef.weights.h5"))
     config = read_description(find_checkpoint(workdir, best=True)).config
     assert dv.train(config, small_shards, workdir) == workdir / "saved_model/2"
     assert dv.train(config, small_shards, workdir) == workdir / "saved_model/2"
