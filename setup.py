@@ -11,6 +11,7 @@ PROGRAMS = {
     "build-shards": "deepvideo_tf.pipelines.build_shards",
     "demo": "deepvideo_tf.pipelines.demo",
     "evaluate": "deepvideo_tf.pipelines.evaluate",
+    "export-onnx": "deepvideo_tf.export.onnx_model",
     "export-saved-model": "deepvideo_tf.export.saved_model",
     "export-tflite": "deepvideo_tf.export.tflite",
     "inspect-shards": "deepvideo_tf.pipelines.inspect_shards",

@@ -41,6 +41,7 @@ _HOMES = {
     "predict_video": "deepvideo_tf.prediction",
     "export_saved_model": "deepvideo_tf.exporting.saved_model",
     "export_tflite": "deepvideo_tf.exporting.tflite",
+    "export_onnx": "deepvideo_tf.exporting.onnx",
 }
 
 __all__ = ["__version__", "errors", *_HOMES]

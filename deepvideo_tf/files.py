@@ -16,13 +16,30 @@ def write_text_atomically(path, text):
     Raises:
         OSError: it cannot be written.
     """
+    write_bytes_atomically(path, text.encode())
+
+
+def write_bytes_atomically(path, content):
+    """Writes a file under a temporary name, syncs it to the disk and renames it.
+
+    Args:
+        path: the file; one that is there is replaced.
+        content: its bytes.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     path = Path(path)
     temporary = path.with_name(f"{path.name}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def hash_of(path):

@@ -9,13 +9,19 @@ from deepvideo_tf import cli
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Required. The run's folder.", required=True)
 _EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Required. The folder of versions to add one to.", required=True)
+_PRECISION = flags.DEFINE_enum(
+    "precision",
+    "float32",
+    ["float32", "bfloat16"],
+    "bfloat16: half the size; faster only on processors that calculate in it.",
+)
 
 
 def main():
     cli.import_tensorflow()
     from deepvideo_tf.exporting.saved_model import export_saved_model
 
-    path = export_saved_model(_WORKDIR.value, _EXPORT_DIR.value)
+    path = export_saved_model(_WORKDIR.value, _EXPORT_DIR.value, precision=_PRECISION.value)
     print(f"SavedModel: {path}")
     cli.print_next("deepvideo-predict", f"--model_path={path}", "VIDEO")
 

@@ -58,7 +58,7 @@ def labels_text(run: Run):
 
 
 def with_probabilities(run: Run, model=None):
-    """A model that ends in probabilities instead of logits.
+    """A model whose output is a dict of `probabilities` instead of logits, so that every format names it so.
 
     Args:
         run: the trained run, whose loss tells what its logits mean.
@@ -66,7 +66,7 @@ def with_probabilities(run: Run, model=None):
     """
     model = run.model if model is None else model
     probabilities = keras.layers.Activation(run.card.loss, dtype="float32", name="probabilities")(model.output)
-    return keras.Model(model.input, probabilities, name=model.name)
+    return keras.Model(model.input, {"probabilities": probabilities}, name=model.name)
 
 
 def _metrics(run):

@@ -125,7 +125,7 @@ def _signatures(card, model):
     frames = tf.TensorSpec([None, card.clip.num_frames], tf.string, name="frames")
 
     def answer(clip):
-        probabilities = model(clip, training=False)
+        probabilities = model(clip, training=False)["probabilities"]
         scores, numbers = tf.math.top_k(probabilities, min(TOP_CLASSES, len(card.classes)))
         classes = tf.gather(tf.constant(card.classes), numbers)
         return {"probabilities": probabilities, "classes": classes, "scores": scores}

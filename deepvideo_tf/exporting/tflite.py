@@ -1,56 +1,145 @@
-"""A run as a TFLite file."""
+"""A run as a TFLite file, of full or of less precision and rank."""
 
 import contextlib
-import os
+import io
+import tempfile
 import zipfile
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from deepvideo_tf.config import CARD_NAME
+from deepvideo_tf.config import CARD_NAME, check_choice
+from deepvideo_tf.data.dataset import make_dataset
 from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.exporting.card import LABELS_NAME, card_text, labels_text, with_probabilities
+from deepvideo_tf.exporting.low_rank import reduce_rank
+from deepvideo_tf.files import write_bytes_atomically
 from deepvideo_tf.training.checkpoints import load_run
 
+QUANTIZATIONS = ("float32", "float16", "dynamic_int8", "int8")
+RANK_CLIPS = 1024  # of the training split, for ranks; some times the ranks in use
+RANGE_CLIPS = 128  # for the ranges of int8 activations
+BATCH_CLIPS = 32
+SIGNATURE = "serving_default"
+# The square of a response needs more than 256 values, and a reciprocal square root in int8 is slow everywhere.
+NORMALISATION = r".*norm\d.*"
 
-def export_tflite(workdir, path):
-    """Exports a run as a float32 TFLite file with built-in operators only.
 
-    It takes one clip, uint8 `[1, time, height, width, 3]`, raw pixels, and gives probabilities, float32 `[1, class]`.
-    The class names (`labels.txt`) and the model card are appended as a zip archive, TFLite's convention for associated
-    files: `unzip -p model.tflite labels.txt` shows them.
+def export_tflite(workdir, path, *, quantization="float32", dense_rank=None, conv_rank=None, shards_dir=None):
+    """Exports a run as a TFLite file with built-in operators only.
+
+    Its signature `serving_default` takes one `clip`, uint8 `[1, time, height, width, 3]`, raw pixels, and gives
+    `probabilities`, float32 `[1, class]`, whatever happens between them. The class names (`labels.txt`) and the model
+    card are appended as a zip archive, TFLite's convention for associated files: `unzip -p model.tflite labels.txt`
+    shows them.
 
     Args:
         workdir: the run's folder.
         path: the file to write, ending in `.tflite`.
+        quantization: `float32`; `float16`, weights of half the size; `dynamic_int8`, weights of a quarter, the
+            activations' ranges taken from each clip; `int8`, the ranges taken from `shards_dir`. The normalisation is
+            calculated in float32 in all of them.
+        dense_rank: rank of the hidden dense layers' matrices (`low_rank.reduce_rank`); None leaves them as they are.
+        conv_rank: the same for the convolutions but the first.
+        shards_dir: the folder of shards whose training split gives the clips that ranks and ranges are taken from.
 
     Returns:
         The path.
 
     Raises:
-        ModelFileError: the run cannot be loaded, or the file not be written.
-        ConfigError: the path does not end in `.tflite`.
+        ModelFileError: the run cannot be loaded, the file not be written, or the package that quantises is missing.
+        ConfigError: an argument is outside its range, or there are no shards where they are needed.
+        ShardError: the shards are missing or damaged.
     """
     path = Path(path)
     if path.suffix != ".tflite":
         raise ConfigError(f"tflite_path must end in .tflite. Received: {str(path)!r}")
+    check_choice("quantization", quantization, QUANTIZATIONS)
+    has_ranks = dense_rank is not None or conv_rank is not None
+    if (has_ranks or quantization == "int8") and shards_dir is None:
+        raise ConfigError("shards_dir must be given for int8, dense_rank and conv_rank: they are fitted to its clips")
     run = load_run(workdir)
-    model = with_probabilities(run)
-    unfinished = path.with_name(f"unfinished-{path.name}")
+    model = run.model
+    if has_ranks:
+        clips = _calibration_clips(shards_dir, run.card.clip, RANK_CLIPS)
+        model = reduce_rank(model, clips, dense_rank=dense_rank, conv_rank=conv_rank)
+    clips = _calibration_clips(shards_dir, run.card.clip, RANGE_CLIPS) if quantization == "int8" else None
+    model = with_probabilities(run, model)
+    about = {"format": "TFLite", "precision": quantization, "dense_rank": dense_rank, "conv_rank": conv_rank}
+    file = io.BytesIO(convert(model, quantization, clips))
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr(LABELS_NAME, labels_text(run))
+        archive.writestr(CARD_NAME, card_text(run, model, **about))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        signature = keras.InputSpec(shape=(1, *model.input_shape[1:]), dtype="uint8", name="clip")
-        model.export(str(unfinished), format="litert", input_signature=[signature], verbose=False)
-        with zipfile.ZipFile(unfinished, "a") as archive:
-            archive.writestr(LABELS_NAME, labels_text(run))
-            archive.writestr(CARD_NAME, card_text(run, model, format="TFLite", precision="float32"))
-        os.replace(unfinished, path)
+        write_bytes_atomically(path, file.getvalue())
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be written: {error.strerror}") from None
-    except tf.errors.OpError as error:  # the converter writes a SavedModel to the folder for temporary files
-        raise ModelFileError(f"{path}: cannot be written: {error.message}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
     return path
+
+
+def convert(model, quantization="float32", clips=None):
+    """Converts a model to TFLite's format.
+
+    Args:
+        model: a `keras.Model` from `clip` to `probabilities` (`card.with_probabilities`).
+        quantization: one of `QUANTIZATIONS`.
+        clips: for `int8`, uint8 `[clip, time, height, width, 3]` to take the activations' ranges from.
+
+    Returns:
+        Bytes of a flatbuffer.
+
+    Raises:
+        ModelFileError: the temporary folder cannot be written to, or the package that quantises is missing.
+    """
+    signature = keras.InputSpec(shape=(1, *model.input_shape[1:]), dtype="uint8", name="clip")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "float32.tflite"
+        try:
+            model.export(str(path), format="litert", input_signature=[signature], verbose=False)
+            flatbuffer = path.read_bytes()
+        except OSError as error:
+            raise ModelFileError(f"{folder}: cannot be written: {error.strerror}") from None
+        except tf.errors.OpError as error:
+            raise ModelFileError(f"{folder}: cannot be written: {error.message}") from None
+    return flatbuffer if quantization == "float32" else _quantized(flatbuffer, quantization, clips)
+
+
+def _quantized(flatbuffer, quantization, clips):
+    try:
+        from ai_edge_quantizer import algorithm_manager, calibrator, qtyping, quantizer
+    except ImportError:
+        raise ModelFileError(f"{quantization} needs the extra: pip install 'deepvideo-tf[quantize]'") from None
+    every, algorithms = qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_manager.AlgorithmName
+    editor, ranges = quantizer.Quantizer(flatbuffer), None
+    if quantization == "float16":
+        weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+        config = qtyping.OpQuantizationConfig(
+            weight_tensor_config=weights, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
+        )
+        editor.update_quantization_recipe(".*", every, config, algorithm_key=algorithms.FLOAT_CASTING)
+    elif quantization == "dynamic_int8":
+        editor.add_dynamic_config(".*", every, num_bits=8)
+    else:
+        editor.add_static_config(".*", every, activation_num_bits=8, weight_num_bits=8)
+    in_float = [(NORMALISATION, every)]
+    if quantization == "int8":
+        # A probability in 256 steps cannot tell 0.999 from 0.996, and the file's output would no longer be float32.
+        operations = qtyping.TFLOperationName
+        in_float += [(".*", operations.SOFTMAX), (".*", operations.LOGISTIC)]
+    for name, operation in in_float:
+        editor.update_quantization_recipe(name, operation, algorithm_key=algorithms.NO_QUANTIZE)
+    with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
+        if quantization == "int8":
+            samples = {SIGNATURE: [{"clip": clip[None]} for clip in clips]}
+            ranges = editor.calibrate(samples, mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED)
+        return bytes(editor.quantize(ranges, enable_progress_report=False).quantized_model)
+
+
+def _calibration_clips(shards_dir, clip, count):
+    """Clips as training sees them, uint8 `[clip, time, height, width, 3]`, at most `count` of them."""
+    batches = make_dataset(shards_dir, "train", clip, batch_size=BATCH_CLIPS, training=True)
+    steps = min(-(-count // BATCH_CLIPS), int(batches.cardinality()))
+    return np.concatenate([clips for clips, _ in batches.take(steps).as_numpy_iterator()])

@@ -1,8 +1,8 @@
 """Initial weights that suit the data, so that every model of the paper learns from scratch."""
 
-import keras
 import numpy as np
 
+from deepvideo_tf.models.responses import before_activation
 from deepvideo_tf.models.tower import PIXEL_MEAN
 
 LAYERS = 7  # conv1 to conv5, fc6, fc7
@@ -32,26 +32,10 @@ def initialize_from_clips(model, clips):
             layer.set_weights([np.zeros_like(value) for value in layer.get_weights()])
         elif layer.weights:
             kernel, bias = layer.get_weights()
-            answers = _before_activation(model, layer, clips)
+            answers = before_activation(model, [layer], clips)[layer.name]
             mean = answers.mean(axis=0, dtype=np.float64)
             spread = np.sqrt(np.square(answers - mean).mean(dtype=np.float64))
             number = int(layer.name[-1])  # of conv1 to fc7
             sees_difference = spread > 1e-3 * np.abs(mean).max()  # else it is rounding, not to be blown up
             scale = pixel_spread ** (1 - number / LAYERS) / spread if sees_difference else 1.0
             layer.set_weights([kernel * scale, (bias - mean) * scale])
-
-
-def _before_activation(model, layer, clips):
-    """What a layer gives before its activation, float32 `[answer, unit]`: for all clips, columns and places."""
-    seen, activation = [], layer.activation
-
-    def remember(answers):
-        seen.append(keras.ops.convert_to_numpy(keras.ops.cast(answers, "float32")))
-        return activation(answers)
-
-    layer.activation = remember
-    try:
-        model(clips, training=False)
-    finally:
-        layer.activation = activation
-    return np.concatenate([answers.reshape(-1, answers.shape[-1]) for answers in seen])

@@ -16,6 +16,7 @@ PROGRAMS = (
     "demo",
     "describe",
     "evaluate",
+    "export-onnx",
     "export-saved-model",
     "export-tflite",
     "inspect-shards",

@@ -1,0 +1,59 @@
+"""A run as an ONNX file."""
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from deepvideo_tf.config import CARD_NAME
+from deepvideo_tf.errors import ConfigError, ModelFileError
+from deepvideo_tf.exporting.card import LABELS_NAME, card_text, labels_text, with_probabilities
+from deepvideo_tf.files import write_bytes_atomically
+from deepvideo_tf.training.checkpoints import load_run
+
+
+def export_onnx(workdir, path):
+    """Exports a run as a float32 ONNX file.
+
+    It takes `clip`, uint8 `[batch, time, height, width, 3]`, raw pixels, and gives `probabilities`, float32
+    `[batch, class]`. The class names (`labels.txt`) and the model card are in its metadata.
+
+    Args:
+        workdir: the run's folder.
+        path: the file to write, ending in `.onnx`.
+
+    Returns:
+        The path.
+
+    Raises:
+        ModelFileError: the run cannot be loaded, the file not be written, or the packages that convert are missing.
+        ConfigError: the path does not end in `.onnx`.
+    """
+    path = Path(path)
+    if path.suffix != ".onnx":
+        raise ConfigError(f"onnx_path must end in .onnx. Received: {str(path)!r}")
+    try:
+        import onnx
+        import tf2onnx  # noqa: F401 - Keras's exporter needs it
+    except ImportError:
+        raise ModelFileError("ONNX needs the extra: pip install 'deepvideo-tf[onnx]'") from None
+    run = load_run(workdir)
+    model = with_probabilities(run)
+    signature = keras.InputSpec(shape=(None, *model.input_shape[1:]), dtype="uint8", name="clip")
+    try:
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of Keras's exporter
+            converted = Path(folder) / "model.onnx"
+            model.export(str(converted), format="onnx", input_signature=[signature], verbose=False)
+            proto = onnx.load(str(converted))
+        card = card_text(run, model, format="ONNX", precision="float32")
+        onnx.helper.set_model_props(proto, {LABELS_NAME: labels_text(run), CARD_NAME: card})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomically(path, proto.SerializeToString())
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be written: {error.strerror}") from None
+    except tf.errors.OpError as error:
+        raise ModelFileError(f"{path}: cannot be written: {error.message}") from None
+    return path

@@ -1,0 +1,29 @@
+"""Exports a trained run as a float32 ONNX file, class names inside.
+
+deepvideo-export-onnx --workdir=RUN --onnx_path=EXPORTS/my_model.onnx
+"""
+
+from absl import flags
+
+from deepvideo_tf import cli
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Required. The run's folder.", required=True)
+_ONNX_PATH = flags.DEFINE_string("onnx_path", None, "Required. The file to write, ending in .onnx.", required=True)
+
+
+def main():
+    cli.import_tensorflow()
+    from deepvideo_tf.exporting.onnx import export_onnx
+
+    with cli.quiet_libraries():
+        path = export_onnx(_WORKDIR.value, _ONNX_PATH.value)
+    print(f"ONNX file: {path}")
+    cli.print_next("deepvideo-predict", f"--model_path={path}", "VIDEO")
+
+
+def run():
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()
