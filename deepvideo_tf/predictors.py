@@ -3,6 +3,7 @@
 TFLite and ONNX files need neither TensorFlow nor Keras.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -171,6 +172,9 @@ def _load_tflite(path, num_threads):
     try:
         with zipfile.ZipFile(path) as archive:
             card, about = _read_card(archive.read(CARD_NAME), path)
+            flatbuffer_bytes = min(member.header_offset for member in archive.infolist())
+        if _hash_of_beginning(path, flatbuffer_bytes) != about["flatbuffer_sha256"]:
+            raise ModelFileError(f"{path}: its content is not what its model card says: the file is damaged")
         interpreter = Interpreter(model_path=str(path), num_threads=num_threads)
         interpreter.allocate_tensors()
         clip, output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
@@ -189,6 +193,11 @@ def _load_tflite(path, num_threads):
         return np.stack(rows)
 
     return card, about, answer
+
+
+def _hash_of_beginning(path, count):
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read(count)).hexdigest()
 
 
 def _load_onnx(path, num_threads):

@@ -1,4 +1,4 @@
-"""The card that travels inside an exported model: what prediction needs, and what its user should know of it."""
+"""What all formats share: the outputs, the labels, and the card with what prediction needs and a user should know."""
 
 import json
 import platform
@@ -9,9 +9,11 @@ import keras
 
 import deepvideo_tf
 from deepvideo_tf.config import FUSIONS, to_json
+from deepvideo_tf.errors import ModelFileError
 from deepvideo_tf.models.description import describe
 from deepvideo_tf.training.checkpoints import Run
 
+MAX_FILE_GIB = 2
 LABELS_NAME = "labels.txt"
 PAPER = "Karpathy et al., Large-scale Video Classification with Convolutional Neural Networks, CVPR 2014"
 
@@ -67,6 +69,24 @@ def with_probabilities(run: Run, model=None):
     model = run.model if model is None else model
     probabilities = keras.layers.Activation(run.card.loss, dtype="float32", name="probabilities")(model.output)
     return keras.Model(model.input, {"probabilities": probabilities}, name=model.name)
+
+
+def check_size(model, path):
+    """Refuses a model that a file of one piece cannot hold: TFLite's and ONNX's offsets end at 2 GiB.
+
+    Args:
+        model: the `keras.Model` in float32.
+        path: the file it is meant for.
+
+    Raises:
+        ModelFileError: it is too large.
+    """
+    size_gib = model.count_params() * 4 / 2**30
+    if size_gib >= MAX_FILE_GIB:
+        raise ModelFileError(
+            f"{path}: such a file holds less than {MAX_FILE_GIB} GiB, the weights alone take {size_gib:.1f} GiB: "
+            "export a SavedModel, a narrower model or one of less rank"
+        )
 
 
 def _metrics(run):

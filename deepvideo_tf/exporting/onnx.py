@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from deepvideo_tf.config import CARD_NAME
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.exporting.card import LABELS_NAME, card_text, labels_text, with_probabilities
+from deepvideo_tf.exporting.card import LABELS_NAME, card_text, check_size, labels_text, with_probabilities
 from deepvideo_tf.files import write_bytes_atomically
 from deepvideo_tf.training.checkpoints import load_run
 
@@ -28,7 +28,8 @@ def export_onnx(workdir, path):
         The path.
 
     Raises:
-        ModelFileError: the run cannot be loaded, the file not be written, or the packages that convert are missing.
+        ModelFileError: the run cannot be loaded, the file not be written or hold it, or the packages that convert are
+            missing.
         ConfigError: the path does not end in `.onnx`.
     """
     path = Path(path)
@@ -41,6 +42,7 @@ def export_onnx(workdir, path):
         raise ModelFileError("ONNX needs the extra: pip install 'deepvideo-tf[onnx]'") from None
     run = load_run(workdir)
     model = with_probabilities(run)
+    check_size(model, path)
     signature = keras.InputSpec(shape=(None, *model.input_shape[1:]), dtype="uint8", name="clip")
     try:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

@@ -1,6 +1,7 @@
 """A run as a TFLite file, of full or of less precision and rank."""
 
 import contextlib
+import hashlib
 import io
 import tempfile
 import zipfile
@@ -13,7 +14,7 @@ import tensorflow as tf
 from deepvideo_tf.config import CARD_NAME, check_choice
 from deepvideo_tf.data.dataset import make_dataset
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.exporting.card import LABELS_NAME, card_text, labels_text, with_probabilities
+from deepvideo_tf.exporting.card import LABELS_NAME, card_text, check_size, labels_text, with_probabilities
 from deepvideo_tf.exporting.low_rank import reduce_rank
 from deepvideo_tf.files import write_bytes_atomically
 from deepvideo_tf.training.checkpoints import load_run
@@ -49,7 +50,8 @@ def export_tflite(workdir, path, *, quantization="float32", dense_rank=None, con
         The path.
 
     Raises:
-        ModelFileError: the run cannot be loaded, the file not be written, or the package that quantises is missing.
+        ModelFileError: the run cannot be loaded, the file not be written or hold it, or the package that quantises is
+            missing.
         ConfigError: an argument is outside its range, or there are no shards where they are needed.
         ShardError: the shards are missing or damaged.
     """
@@ -66,12 +68,15 @@ def export_tflite(workdir, path, *, quantization="float32", dense_rank=None, con
         clips = _calibration_clips(shards_dir, run.card.clip, RANK_CLIPS)
         model = reduce_rank(model, clips, dense_rank=dense_rank, conv_rank=conv_rank)
     clips = _calibration_clips(shards_dir, run.card.clip, RANGE_CLIPS) if quantization == "int8" else None
+    check_size(model, path)
     model = with_probabilities(run, model)
     about = {"format": "TFLite", "precision": quantization, "dense_rank": dense_rank, "conv_rank": conv_rank}
-    file = io.BytesIO(convert(model, quantization, clips))
+    flatbuffer = convert(model, quantization, clips)
+    about["flatbuffer_sha256"] = hashlib.sha256(flatbuffer).hexdigest()  # a damaged one crashes its interpreter
+    file = io.BytesIO(flatbuffer)
     with zipfile.ZipFile(file, "a") as archive:
-        archive.writestr(LABELS_NAME, labels_text(run))
-        archive.writestr(CARD_NAME, card_text(run, model, **about))
+        for name, text in ((LABELS_NAME, labels_text(run)), (CARD_NAME, card_text(run, model, **about))):
+            archive.writestr(zipfile.ZipInfo(name), text)  # without the time: the same export has the same bytes
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes_atomically(path, file.getvalue())
@@ -109,11 +114,11 @@ def convert(model, quantization="float32", clips=None):
 
 def _quantized(flatbuffer, quantization, clips):
     try:
-        from ai_edge_quantizer import algorithm_manager, calibrator, qtyping, quantizer
+        from ai_edge_quantizer import algorithm_manager, qtyping, quantizer
     except ImportError:
         raise ModelFileError(f"{quantization} needs the extra: pip install 'deepvideo-tf[quantize]'") from None
     every, algorithms = qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_manager.AlgorithmName
-    editor, ranges = quantizer.Quantizer(flatbuffer), None
+    editor = quantizer.Quantizer(flatbuffer)
     if quantization == "float16":
         weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
         config = qtyping.OpQuantizationConfig(
@@ -128,14 +133,30 @@ def _quantized(flatbuffer, quantization, clips):
     if quantization == "int8":
         # A probability in 256 steps cannot tell 0.999 from 0.996, and the file's output would no longer be float32.
         operations = qtyping.TFLOperationName
-        in_float += [(".*", operations.SOFTMAX), (".*", operations.LOGISTIC)]
+        in_float += [(".*", operations.SOFTMAX), (".*", operations.LOGISTIC), (".*", operations.OUTPUT)]
     for name, operation in in_float:
         editor.update_quantization_recipe(name, operation, algorithm_key=algorithms.NO_QUANTIZE)
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
-        if quantization == "int8":
-            samples = {SIGNATURE: [{"clip": clip[None]} for clip in clips]}
-            ranges = editor.calibrate(samples, mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED)
+        ranges = _ranges(flatbuffer, clips) if quantization == "int8" else None
         return bytes(editor.quantize(ranges, enable_progress_report=False).quantized_model)
+
+
+def _ranges(flatbuffer, clips):
+    """By tensor, its least and greatest value over all clips.
+
+    The quantiser's own `calibrate` keeps a moving average instead, which stays near the first clip's range and cuts
+    the others' off.
+    """
+    from ai_edge_quantizer import calibrator, recipe_manager
+    from ai_edge_quantizer.utils import qsv_utils
+
+    found = calibrator.Calibrator(
+        flatbuffer,
+        mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
+        qsv_update_func=qsv_utils.min_max_update,
+    )
+    found.calibrate({SIGNATURE: [{"clip": clip[None]} for clip in clips]}, recipe_manager.RecipeManager())
+    return found.get_model_qsvs()
 
 
 def _calibration_clips(shards_dir, clip, count):
