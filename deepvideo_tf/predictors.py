@@ -17,6 +17,8 @@ import numpy as np
 from deepvideo_tf.config import CARD_NAME, ModelCard, from_json
 from deepvideo_tf.errors import ConfigError, ModelFileError, first_line
 
+SHA256_DIGITS = 64
+
 
 @dataclass(frozen=True)
 class Predictor:
@@ -147,6 +149,7 @@ def _load_saved_model(path):
     import tensorflow as tf
 
     card, about = read_saved_model_card(path)
+    _check_hash(path, path / "saved_model.pb", about.get("graph_sha256"))
     try:
         loaded = tf.saved_model.load(str(path))
         serve = loaded.signatures["serving_default"]
@@ -173,8 +176,7 @@ def _load_tflite(path, num_threads):
         with zipfile.ZipFile(path) as archive:
             card, about = _read_card(archive.read(CARD_NAME), path)
             flatbuffer_bytes = min(member.header_offset for member in archive.infolist())
-        if _hash_of_beginning(path, flatbuffer_bytes) != about["flatbuffer_sha256"]:
-            raise ModelFileError(f"{path}: its content is not what its model card says: the file is damaged")
+        _check_hash(path, path, about["flatbuffer_sha256"], flatbuffer_bytes)
         interpreter = Interpreter(model_path=str(path), num_threads=num_threads)
         interpreter.allocate_tensors()
         clip, output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
@@ -195,9 +197,11 @@ def _load_tflite(path, num_threads):
     return card, about, answer
 
 
-def _hash_of_beginning(path, count):
+def _check_hash(model_path, path, expected, count=-1):
+    """Refuses a file whose first bytes are not those that were written: what reads it may crash on others."""
     with open(path, "rb") as file:
-        return hashlib.sha256(file.read(count)).hexdigest()
+        if hashlib.sha256(file.read(count)).hexdigest() != expected:
+            raise ModelFileError(f"{model_path}: {Path(path).name} is not what the model card says: it is damaged")
 
 
 def _load_onnx(path, num_threads):
@@ -205,6 +209,11 @@ def _load_onnx(path, num_threads):
         import onnxruntime
     except ImportError:
         raise ModelFileError(f"{path}: reading ONNX files needs the extra: pip install 'deepvideo-tf[onnx]'") from None
+    content = path.read_bytes()
+    if not content.endswith(hashlib.sha256(content[:-SHA256_DIGITS]).hexdigest().encode()):
+        raise ModelFileError(
+            f"{path}: not an ONNX file of this package, or a damaged one: its last bytes are not its hash"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.log_severity_level = 4  # what goes wrong is raised as well

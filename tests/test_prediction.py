@@ -101,7 +101,7 @@ def test_damaged_models_are_named(models, tmp_path):
         dv.load_predictor(tmp_path / "2")
     shutil.copytree(models["saved_model"], tmp_path / "1")
     (tmp_path / "1/saved_model.pb").write_bytes(b"text")
-    with pytest.raises(ModelFileError, match="not a whole SavedModel"):
+    with pytest.raises(ModelFileError, match="saved_model.pb is not what the model card says: it is damaged"):
         dv.load_predictor(tmp_path / "1")
     shutil.rmtree(tmp_path / "1/assets.extra")
     with pytest.raises(ModelFileError, match="expected model_card.json in assets.extra"):

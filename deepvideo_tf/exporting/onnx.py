@@ -1,5 +1,6 @@
 """A run as an ONNX file."""
 
+import hashlib
 import tempfile
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ from deepvideo_tf.config import CARD_NAME
 from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.exporting.card import LABELS_NAME, card_text, check_size, labels_text, with_probabilities
 from deepvideo_tf.files import write_bytes_atomically
+from deepvideo_tf.predictors import SHA256_DIGITS
 from deepvideo_tf.training.checkpoints import load_run
 
 
@@ -53,9 +55,22 @@ def export_onnx(workdir, path):
         card = card_text(run, model, format="ONNX", precision="float32")
         onnx.helper.set_model_props(proto, {LABELS_NAME: labels_text(run), CARD_NAME: card})
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes_atomically(path, proto.SerializeToString())
+        write_bytes_atomically(path, _sealed(proto.SerializeToString()))
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be written: {error.strerror}") from None
     except tf.errors.OpError as error:
         raise ModelFileError(f"{path}: cannot be written: {error.message}") from None
     return path
+
+
+def _sealed(content):
+    """Adds a last entry of metadata, the hash of all before it, in hexadecimal: the last bytes of the file.
+
+    Parts of a protocol buffer's fields, put one after the other, are one such message.
+    """
+    import onnx
+
+    entry = onnx.ModelProto()
+    onnx.helper.set_model_props(entry, {"sha256": "0" * SHA256_DIGITS})
+    before = content + entry.SerializeToString()[:-SHA256_DIGITS]
+    return before + hashlib.sha256(before).hexdigest().encode()

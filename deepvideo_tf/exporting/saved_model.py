@@ -15,7 +15,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from deepvideo_tf.config import CARD_NAME, DecodeLimits, check_choice
 from deepvideo_tf.errors import ModelFileError
 from deepvideo_tf.exporting.card import LABELS_NAME, card_text, labels_text, with_probabilities
-from deepvideo_tf.files import sync
+from deepvideo_tf.files import hash_of, sync
 from deepvideo_tf.predictors import read_saved_model_card
 from deepvideo_tf.training.checkpoints import Run, load_run
 
@@ -102,7 +102,8 @@ def _write_saved_model(run: Run, path, precision, name):
     labels.unlink()
     extra = path / EXTRA_ASSETS
     extra.mkdir()
-    card = card_text(run, model, format="SavedModel", precision=precision)
+    graph_sha256 = hash_of(path / "saved_model.pb")  # TensorFlow checks the variables itself, this file it trusts
+    card = card_text(run, model, format="SavedModel", precision=precision, graph_sha256=graph_sha256)
     (extra / CARD_NAME).write_text(card, encoding="utf-8")
     _write_warmup(run.card, extra / WARMUP_NAME, name)
 

@@ -76,7 +76,9 @@ def export_tflite(workdir, path, *, quantization="float32", dense_rank=None, con
     file = io.BytesIO(flatbuffer)
     with zipfile.ZipFile(file, "a") as archive:
         for name, text in ((LABELS_NAME, labels_text(run)), (CARD_NAME, card_text(run, model, **about))):
-            archive.writestr(zipfile.ZipInfo(name), text)  # without the time: the same export has the same bytes
+            member = zipfile.ZipInfo(name)  # without the time: the same export has the same bytes
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, text)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes_atomically(path, file.getvalue())

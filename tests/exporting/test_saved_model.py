@@ -6,8 +6,11 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
 import deepvideo_tf as dv
+from deepvideo_tf.data.records import record_to_dict
 from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.exporting.saved_model import latest_version
 from deepvideo_tf.training.checkpoints import load_run
@@ -44,6 +47,139 @@ def test_saved_model_serves_without_this_package(small_run, clips, expected, tmp
     classes = load_run(small_run).card.classes
     assert (path / "assets/labels.txt").read_text().splitlines() == list(classes)
     assert json.loads((path / "assets.extra/model_card.json").read_text())["model"]["classes"] == list(classes)
+
+
+@pytest.fixture(scope="module")
+def exported(small_run, tmp_path_factory):
+    return dv.export_saved_model(small_run, tmp_path_factory.mktemp("exports") / "net")
+
+
+@pytest.fixture(scope="module")
+def signatures(exported):
+    loaded = tf.saved_model.load(str(exported))
+    signatures = dict(loaded.signatures)
+    signatures["model"] = loaded  # its variables live as long as it does
+    return signatures
+
+
+def test_the_likeliest_classes_come_by_name(small_run, signatures, clips, expected):
+    answer = signatures["serving_default"](clip=tf.constant(clips))
+    classes = load_run(small_run).card.classes
+    order = np.argsort(-expected, axis=1, kind="stable")  # four classes, fewer than the five at most
+    assert answer["classes"].numpy().tolist() == [[classes[number].encode() for number in row] for row in order]
+    np.testing.assert_allclose(answer["scores"].numpy(), np.take_along_axis(expected, order, axis=1), atol=1e-5)
+
+
+def test_features_are_the_second_hidden_layers(small_run, signatures, clips):
+    model = load_run(small_run).model
+    expected = keras.Model(model.input, model.get_layer("fc7").output)(clips)
+    answer = signatures["features"](clip=tf.constant(clips))["features"].numpy()
+    np.testing.assert_allclose(answer, expected, atol=1e-4)
+    assert answer.shape == (len(clips), model.get_layer("fc7").units)
+
+
+def stored_frames(shards_dir, num_frames):
+    """The JPEG files of the middle of every test clip, string `[clip, time]`."""
+    frames = []
+    for path in sorted(shards_dir.glob("test-*.tfrecord")):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            stored = record_to_dict(record)["frames"]
+            start = (len(stored) - num_frames) // 2
+            frames.append(stored[start : start + num_frames])
+    return np.array(frames, object)
+
+
+def test_stored_frames_give_what_their_pixels_give(small_run, small_shards, signatures):
+    """Decoding and cropping in the graph are those of the data path."""
+    card = load_run(small_run).card
+    pixels = np.concatenate([clips for clips, _ in dv.make_dataset(small_shards, "test", card.clip)])
+    frames = stored_frames(small_shards, card.clip.num_frames)
+    assert len(frames) == len(pixels) == 12
+    encoded = signatures["serve_encoded"](frames=tf.constant(frames))
+    decoded = signatures["serving_default"](clip=tf.constant(pixels))
+    np.testing.assert_allclose(encoded["probabilities"], decoded["probabilities"], atol=1e-6)
+    assert encoded["classes"].numpy().tolist() == decoded["classes"].numpy().tolist()
+
+
+@pytest.mark.parametrize("shape", [(120, 300, 3), (300, 120, 3), (36, 36, 3), (20, 25, 3), (1, 1, 3), (50, 60, 1)])
+def test_frames_of_any_size_are_cut_to_the_centre(signatures, shape):
+    """A picture with another colour outside its centre square gives what the colour within gives."""
+    height, width, channels = shape
+    side, outside = min(height, width), np.full(shape, 255, np.uint8)
+    top, left = (height - side) // 2, (width - side) // 2
+    outside[top : top + side, left : left + side] = 60
+    plain = tf.io.encode_jpeg(np.full((36, 36, channels), 60, np.uint8), quality=100).numpy()
+    framed = tf.io.encode_jpeg(outside, quality=100).numpy()
+    answers = [
+        signatures["serve_encoded"](frames=tf.constant([[one] * 10]))["probabilities"] for one in (plain, framed)
+    ]
+    np.testing.assert_allclose(*answers, atol=0.02)  # the edge's ringing within its JPEG blocks
+
+
+def jpeg_that_declares(height, width):
+    """A small JPEG file whose header tells of a picture of another size."""
+    data = bytearray(tf.io.encode_jpeg(np.zeros((8, 8, 3), np.uint8)).numpy())
+    place = data.index(b"\xff\xc0") + 5
+    data[place : place + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return bytes(data)
+
+
+def test_what_is_no_frame_is_refused(signatures):
+    whole = tf.io.encode_jpeg(np.zeros((36, 36, 3), np.uint8)).numpy()
+    for bad in (b"", b"text", whole[:100], jpeg_that_declares(60_000, 60_000)):
+        with pytest.raises(tf.errors.InvalidArgumentError) as refused:
+            signatures["serve_encoded"](frames=tf.constant([[whole] * 9 + [bad]]))
+        assert len(refused.value.message) < 500
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a frame has more than"):
+        signatures["serve_encoded"](frames=tf.constant([[jpeg_that_declares(60_000, 60_000)] * 10]))
+
+
+def test_wrong_shapes_and_types_are_refused(signatures, clips):
+    for wrong in (clips[:, :9], clips[:, :, :31], clips[0], clips[..., :2]):
+        with pytest.raises((tf.errors.InvalidArgumentError, ValueError, TypeError)):
+            signatures["serving_default"](clip=tf.constant(wrong))
+    with pytest.raises((tf.errors.InvalidArgumentError, ValueError, TypeError)):
+        signatures["serving_default"](clip=tf.constant(clips.astype(np.float32)))
+    with pytest.raises((tf.errors.InvalidArgumentError, ValueError, TypeError)):
+        signatures["serve_encoded"](frames=tf.constant([[b"x"] * 9]))
+
+
+def test_every_warm_up_request_is_answered(exported, signatures):
+    """As TensorFlow Serving reads them: a file of PredictionLog records."""
+    names = []
+    for record in tf.data.TFRecordDataset(
+        str(exported / "assets.extra/tf_serving_warmup_requests")
+    ).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        assert request.model_spec.name == "net"
+        inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
+        names.append(request.model_spec.signature_name)
+        assert all(
+            np.isfinite(value).all() for value in signatures[names[-1]](**inputs).values() if value.dtype != "string"
+        )
+    assert names == ["serving_default", "serve_encoded", "features"]
+
+
+def test_the_card_tells_where_a_model_comes_from(small_run, exported):
+    card, run = json.loads((exported / "assets.extra/model_card.json").read_text()), load_run(small_run)
+    assert (card["format"], card["precision"], card["paper"]["section"]) == ("SavedModel", "float32", "3.2")
+    assert card["checkpoint"] == run.checkpoint.name
+    assert card["data"] == {"shards_sha256": run.shards}
+    assert card["sizes"]["parameters"] == run.model.count_params()
+    assert card["versions"]["keras"] == keras.__version__
+
+
+def test_bfloat16_is_half_the_size_and_nearly_the_same(small_run, exported, clips, expected, tmp_path):
+    path = dv.export_saved_model(small_run, tmp_path, precision="bfloat16")
+    predictor = dv.load_predictor(path)
+    answers = predictor.probabilities(clips)
+    np.testing.assert_allclose(answers, expected, atol=0.02)
+    assert answers.dtype == np.float32
+    assert predictor.about["precision"] == "bfloat16"
+    sizes = [sum(file.stat().st_size for file in (folder / "variables").iterdir()) for folder in (path, exported)]
+    assert sizes[0] < 0.6 * sizes[1]
+    with pytest.raises(ConfigError, match="precision must be one of .*int8"):
+        dv.export_saved_model(small_run, tmp_path, precision="int8")
 
 
 def test_versions_count_up_and_nothing_else_is_left(small_run, tmp_path):
