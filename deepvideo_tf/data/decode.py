@@ -125,6 +125,39 @@ def decode_clips(
     ]
 
 
+def read_frames(path, *, limits: DecodeLimits | None = None):
+    """Yields all frames of a video, one after the other, as a player shows them.
+
+    Args:
+        path: the video file.
+        limits: what the video may cost, but for the time; None for the defaults.
+
+    Yields:
+        (seconds from the first frame, `av.VideoFrame`), ascending in time.
+
+    Raises:
+        BadVideoError: the file is not a video, is damaged, ends before its container says, or passes a limit. What is
+            seen while decoding is told after the frames that decode.
+    """
+    import av
+
+    limits = limits or DecodeLimits()
+    index = replace(read_index(path, limits), key_times_s=[])
+    with _reasons(av, path, limits):
+        container, stream = _open(av, path, limits)
+        with container:
+            shown = (index.times_s[0], None)
+            decoded = 0
+            for time_s, frame in _frames_in_order(container, stream, index):
+                decoded += 1
+                shown = (max(shown[0], time_s), frame)
+                yield shown[0] - index.times_s[0], frame
+    if not decoded:
+        raise BadVideoError(path, "no frame decodes")
+    if not limits.use_truncated and decoded < (1 - SLACK_FRACTION) * len(index.times_s) - 2:
+        raise BadVideoError(path, f"truncated: {decoded} of {len(index.times_s)} frames decode")
+
+
 def _check_file(path, limits):
     if not os.path.isfile(path):
         raise BadVideoError(path, "not a file" if os.path.exists(path) else "no such file")
@@ -286,7 +319,7 @@ def _frames_at(av, path, wanted_s, index, spec, limits, encode):
     """The frame on display at each of the wanted times, as a dict; each kept frame is converted once."""
     found = {}
     container, stream = _open(av, path, limits)
-    convert = _Converter(av, path, spec, limits, float(stream.sample_aspect_ratio or 1), encode)
+    convert = FrameConverter(path, spec, limits, float(stream.sample_aspect_ratio or 1), encode)
     with container:
         for key_s, times_s in _segments(wanted_s, index):
             if key_s is not None:
@@ -354,14 +387,23 @@ def _assign(pending, found, shown, *, before_s, convert):
         found[pending.popleft()] = stored
 
 
-class _Converter:
+class FrameConverter:
     """Cuts the centre square of decoded frames, resizes it and turns it upright; keeps FFmpeg's scaler between frames.
 
     A JPEG file stores brightness and two half-sized planes of colour, as nearly all videos do. So frames that become
     JPEG files are scaled as they are, and never turned into red, green and blue.
+
+    Args:
+        path: the video, for messages.
+        spec: the `ShardSpec`: size, format and quality of what comes out.
+        limits: the `DecodeLimits`, of which the frame's pixels count here.
+        pixel_aspect: width of a pixel divided by its height.
+        encode: True for frames as bytes in the spec's format, False for arrays.
     """
 
-    def __init__(self, av, path, spec, limits, pixel_aspect, encode):
+    def __init__(self, path, spec, limits, pixel_aspect=1.0, encode=False):
+        import av
+
         self.path = path
         self.size_px = spec.frame_size_px
         self.quality = spec.jpeg_quality

@@ -125,8 +125,12 @@ def _signatures(card, model):
     clip = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8, name="clip")
     frames = tf.TensorSpec([None, card.clip.num_frames], tf.string, name="frames")
 
+    def checked(clip):
+        # Nobody else compares a request with its signature, and some of other sizes would pass through the layers.
+        return tf.ensure_shape(clip, [None, *model.input_shape[1:]])
+
     def answer(clip):
-        probabilities = model(clip, training=False)["probabilities"]
+        probabilities = model(checked(clip), training=False)["probabilities"]
         scores, numbers = tf.math.top_k(probabilities, min(TOP_CLASSES, len(card.classes)))
         classes = tf.gather(tf.constant(card.classes), numbers)
         return {"probabilities": probabilities, "classes": classes, "scores": scores}
@@ -139,7 +143,8 @@ def _signatures(card, model):
         "serving_default": tf.function(answer, input_signature=[clip]),
         "serve_encoded": tf.function(answer_encoded, input_signature=[frames]),
         "features": tf.function(
-            lambda clip: {"features": tf.cast(features(clip, training=False), tf.float32)}, input_signature=[clip]
+            lambda clip: {"features": tf.cast(features(checked(clip), training=False), tf.float32)},
+            input_signature=[clip],
         ),
     }
 

@@ -135,9 +135,10 @@ def test_what_is_no_frame_is_refused(signatures):
 
 
 def test_wrong_shapes_and_types_are_refused(signatures, clips):
-    for wrong in (clips[:, :9], clips[:, :, :31], clips[0], clips[..., :2]):
-        with pytest.raises((tf.errors.InvalidArgumentError, ValueError, TypeError)):
-            signatures["serving_default"](clip=tf.constant(wrong))
+    for wrong in (clips[:, :9], clips[:, :, :31], clips[:, :, :, :31], clips[0], clips[..., :2]):
+        for name in ("serving_default", "features"):
+            with pytest.raises((tf.errors.InvalidArgumentError, ValueError, TypeError), match="[Ss]hape"):
+                signatures[name](clip=tf.constant(wrong))
     with pytest.raises((tf.errors.InvalidArgumentError, ValueError, TypeError)):
         signatures["serving_default"](clip=tf.constant(clips.astype(np.float32)))
     with pytest.raises((tf.errors.InvalidArgumentError, ValueError, TypeError)):

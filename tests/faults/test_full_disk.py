@@ -37,7 +37,7 @@ def test_a_full_disk(synthetic_videos, small_run, tmp_path, command):
     assert len(errors) == 1
     assert "cannot be written" in errors[0]
     assert "Traceback" not in result.stderr
-    assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == []
+    assert [path.name for path in out.glob("*") if not path.name.startswith(".")] == []
 
 
 def test_a_disk_too_full_for_a_checkpoint(small_shards, tmp_path):
