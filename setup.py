@@ -23,6 +23,7 @@ PROGRAMS = {
 
 LITE = ["ai-edge-litert>=2.3,<3"]
 QUANTIZE = [*LITE, "ai-edge-quantizer>=0.10,<0.11"]
+CAMERA = ["opencv-python-headless>=5,<6"]
 ONNX = ["onnx>=1.23,<2", "onnxruntime>=1.32,<2", "tf2onnx>=1.17,<2"]
 TEST = [
     "hypothesis>=6.100",
@@ -65,7 +66,13 @@ setup(
         "tensorflow-serving-api>=2.21,<2.22",
         "tqdm>=4.66,<5",
     ],
-    extras_require={"lite": LITE, "quantize": QUANTIZE, "onnx": ONNX, "dev": QUANTIZE + ONNX + TEST},
+    extras_require={
+        "lite": LITE,
+        "quantize": QUANTIZE,
+        "onnx": ONNX,
+        "camera": CAMERA,
+        "dev": QUANTIZE + ONNX + CAMERA + TEST,
+    },
     # The programs' folders stand at the top of the repository, where a reader finds them; under their own names they
     # would land in a user's site-packages as `pipelines` and `export`.
     package_dir={"deepvideo_tf.pipelines": "pipelines", "deepvideo_tf.export": "export"},

@@ -39,6 +39,8 @@ _HOMES = {
     "evaluate": "deepvideo_tf.evaluation",
     "load_predictor": "deepvideo_tf.predictors",
     "predict_video": "deepvideo_tf.prediction",
+    "predict_stream": "deepvideo_tf.prediction",
+    "annotate_video": "deepvideo_tf.drawing",
     "export_saved_model": "deepvideo_tf.exporting.saved_model",
     "export_tflite": "deepvideo_tf.exporting.tflite",
     "export_onnx": "deepvideo_tf.exporting.onnx",

@@ -1,16 +1,38 @@
-"""From a video file to its classes."""
+"""From a video to its classes: a file as a whole, or frames while they come."""
 
-from dataclasses import replace
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from deepvideo_tf.config import DecodeLimits
+from deepvideo_tf.data.decode import Frame
 from deepvideo_tf.data.decode_process import DecoderProcess
 from deepvideo_tf.data.sampling import MAX_VIEWS, centred_frame_start, view_boxes
+from deepvideo_tf.data.streams import ClipWindow
 from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.predictors import Predictor, load_predictor
 
 BATCH_CLIPS = 32
+RUNNING_S = 2.0  # a running answer is the mean over the clips that ended so long ago at most
+HOP_S = 0.5
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A frame of a running video, and what it has been taken for so far.
+
+    Args:
+        frame: the `Frame`.
+        classes: dict from class name to probability, highest first: the mean over the clips of the last 2 seconds; None
+            before the first clip is complete.
+        is_new: whether a clip ended with this frame.
+    """
+
+    frame: Frame
+    classes: dict[str, float] | None
+    is_new: bool
 
 
 def predict_video(
@@ -43,7 +65,55 @@ def predict_video(
         decoded = decoder.decode(video, spec, encode=False)
     views = np.stack([view for clip in decoded for view in _views(np.stack(clip.frames), card, num_views)])
     batches = [views[start : start + BATCH_CLIPS] for start in range(0, len(views), BATCH_CLIPS)]
-    mean = np.concatenate([predictor.probabilities(batch) for batch in batches]).mean(axis=0)
+    return _ranked(np.concatenate([predictor.probabilities(batch) for batch in batches]), card, video)
+
+
+def predict_stream(
+    predictor: Predictor, frames: Iterable[Frame], *, name="the stream", hop_s=HOP_S, limits: DecodeLimits | None = None
+) -> Iterator[Moment]:
+    """Classifies a video while it runs: the centre view of a clip every `hop_s` seconds.
+
+    Args:
+        predictor: from `load_predictor`; or a path, which is loaded first.
+        frames: from `data.decode.read_frames` or `data.streams.camera_frames`.
+        name: the video, for messages.
+        hop_s: seconds from the start of one clip to the next, above 0.
+        limits: of which the pixels of a frame count here; None for the defaults.
+
+    Yields:
+        A `Moment` for each frame. A video shorter than a clip gets its one answer with its last frame, held.
+
+    Raises:
+        BadVideoError: what the frames come from raises, or a frame passes a limit.
+        ModelFileError: the model cannot be loaded, or answers what is no probability.
+        ConfigError: `hop_s` is outside its range.
+    """
+    if not isinstance(predictor, Predictor):
+        predictor = load_predictor(predictor)
+    window = ClipWindow(name, predictor.card.shards, predictor.card.clip, hop_s=hop_s, limits=limits)
+    recent: deque[tuple[float, np.ndarray]] = deque()
+    frame, classes = None, None
+
+    def moment(frame, clips):
+        nonlocal classes
+        for row in predictor.probabilities(np.stack(clips)) if clips else ():
+            recent.append((frame.time_s, row))
+        if clips:
+            while recent[0][0] < frame.time_s - RUNNING_S:
+                recent.popleft()
+            classes = _ranked(np.stack([row for _, row in recent]), predictor.card, name)
+        return Moment(frame, classes, bool(clips))
+
+    for frame in frames:
+        yield moment(frame, window.push(frame))
+    clips = window.finish()
+    if clips:
+        yield moment(frame, clips)
+
+
+def _ranked(rows, card, video):
+    """Mean of some clips' probabilities, float `[clip, class]`, as a dict by class name, highest first."""
+    mean = rows.mean(axis=0)
     if not np.isfinite(mean).all():
         raise ModelFileError(f"the model answers {mean.tolist()!s:.80} for {video}: its file is damaged")
     order = np.argsort(-mean, kind="stable")

@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "evaluation": {"errors", "data", "training", "scores", "bootstrap"},
     "predictors": {"errors", "config", "training"},
     "prediction": {"errors", "config", "data", "predictors"},
+    "drawing": {"errors", "config", "data", "predictors", "prediction"},
 }
 PROGRAM_FOLDERS = ("pipelines", "export")
 

@@ -4,6 +4,7 @@ What a list names is untrusted: a path may lead nowhere but below the video root
 """
 
 import csv
+import glob
 import gzip
 import hashlib
 import os
@@ -132,6 +133,35 @@ def read_folder(video_root):
         videos += [LabelledVideo(f"{folder}/{name}", (label,)) for name in found]
         ignored += [f"{folder}/{name}" for name in names if name not in set(found)]
     return Annotations(str(video_root), tuple(folders), tuple(videos), tuple(ignored))
+
+
+def find_videos(names):
+    """The video files that files, folders and patterns stand for.
+
+    Args:
+        names: list of paths; a folder stands for all videos in and below it, by the endings of their names, and a
+            pattern as `a/*.mp4` or `**/*.avi` for what it matches. A file is taken whatever its name.
+
+    Returns:
+        List of paths, those of each name in code point order, each one once.
+
+    Raises:
+        AnnotationError: a name stands for nothing.
+    """
+    found: dict[str, None] = {}
+    for name in map(str, names):
+        if os.path.isdir(name):
+            below = (path for path in Path(name).rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
+            paths = sorted(map(str, below))
+        elif os.path.exists(name):
+            paths = [name]
+        else:
+            paths = sorted(path for path in glob.glob(name, recursive=True) if os.path.isfile(path))
+        if not paths:
+            expected = "a folder with videos" if os.path.isdir(name) else "a video file, a folder or a pattern of them"
+            raise AnnotationError(f"{name}: expected {expected}, found none")
+        found.update(dict.fromkeys(paths))
+    return list(found)
 
 
 def _check_names(names, root):

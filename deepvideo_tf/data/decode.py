@@ -12,6 +12,7 @@ import heapq
 import os
 from collections import deque
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,26 @@ class DecodedClip:
 
     start_s: float
     frames: list
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One decoded picture.
+
+    Args:
+        time_s: when it is shown, seconds from the first one.
+        picture: `av.VideoFrame`.
+        pixel_aspect: width of a pixel divided by its height.
+    """
+
+    time_s: float
+    picture: Any
+    pixel_aspect: float = 1.0
+
+    @property
+    def quarter_turns(self):
+        """Counter-clockwise, as NumPy's `rot90` counts them, that bring it upright."""
+        return round(self.picture.rotation / 90)
 
 
 @dataclass(frozen=True)
@@ -119,39 +140,40 @@ def decode_clips(
     index = index or read_index(path, limits)
     with _reasons(av, path, limits):
         starts_s, wanted_s = _wanted_times(path, spec, index, start_s, end_s)
-        frames = _frames_at(av, path, sorted({time for clip in wanted_s for time in clip}), index, spec, limits, encode)
+        frames = _frames_at(path, sorted({time for clip in wanted_s for time in clip}), index, spec, limits, encode)
     return [
         DecodedClip(start, [frames[time] for time in times]) for start, times in zip(starts_s, wanted_s, strict=True)
     ]
 
 
-def read_frames(path, *, limits: DecodeLimits | None = None):
-    """Yields all frames of a video, one after the other, as a player shows them.
+def read_frames(path, *, limits: DecodeLimits | None = None, index: VideoIndex | None = None):
+    """Yields all frames of a video one after the other, as a player shows them.
 
     Args:
         path: the video file.
         limits: what the video may cost, but for the time; None for the defaults.
+        index: what `read_index` gave for the file; None to read it.
 
     Yields:
-        (seconds from the first frame, `av.VideoFrame`), ascending in time.
+        `Frame`s, ascending in time.
 
     Raises:
-        BadVideoError: the file is not a video, is damaged, ends before its container says, or passes a limit. What is
-            seen while decoding is told after the frames that decode.
+        BadVideoError: the file is not a video, is damaged, ends before its container says, or passes a limit. What
+            shows itself only while decoding is told after the frames before it.
     """
     import av
 
     limits = limits or DecodeLimits()
-    index = replace(read_index(path, limits), key_times_s=[])
+    index = replace(index or read_index(path, limits), key_times_s=[])  # sorts stamps that do not ascend
     with _reasons(av, path, limits):
-        container, stream = _open(av, path, limits)
+        container, stream = _open(path, limits)
         with container:
-            shown = (index.times_s[0], None)
-            decoded = 0
-            for time_s, frame in _frames_in_order(container, stream, index):
+            pixel_aspect = float(stream.sample_aspect_ratio or 1)
+            decoded, last_s = 0, 0.0
+            for stamp_s, picture in _frames_in_order(container, stream, index):
                 decoded += 1
-                shown = (max(shown[0], time_s), frame)
-                yield shown[0] - index.times_s[0], frame
+                last_s = max(last_s, stamp_s - index.times_s[0])
+                yield Frame(last_s, picture, pixel_aspect)
     if not decoded:
         raise BadVideoError(path, "no frame decodes")
     if not limits.use_truncated and decoded < (1 - SLACK_FRACTION) * len(index.times_s) - 2:
@@ -197,19 +219,37 @@ def _wanted_times(path, spec, index, start_s, end_s):
     return starts_s, [[min(time, last_s) for time in frame_times_s(start, **clip)] for start in starts_s]
 
 
-def _open(av, path, limits):
+def open_container(path, limits: DecodeLimits):
+    """Opens a video file and nothing else, whatever it says of itself.
+
+    Args:
+        path: the video file.
+        limits: of which the pixels of a frame count here.
+
+    Returns:
+        `av.container.InputContainer`; errors are PyAV's.
+    """
+    import av
+
+    # A title that is not UTF-8 must not cost us the video. FFmpeg keeps to max_pixels whatever a stream declares later.
+    # A playlist under a video's name must not make us fetch anything, nor a colon in a name stand for a protocol.
+    return av.open(
+        f"file:{os.fspath(path)}",
+        metadata_errors="replace",
+        options=_max_pixels(limits),
+        container_options={"protocol_whitelist": "file"},
+    )
+
+
+def _max_pixels(limits):
+    return {"max_pixels": str(limits.max_frame_pixels)}
+
+
+def _open(path, limits):
     """The container and its first video stream."""
     from av.stream import Disposition
 
-    # A title that is not UTF-8 must not cost us the video. FFmpeg keeps to max_pixels whatever a stream declares later.
-    max_pixels = {"max_pixels": str(limits.max_frame_pixels)}
-    # A playlist under a video's name must not make us fetch anything, nor a colon in a name stand for a protocol.
-    container = av.open(
-        f"file:{os.fspath(path)}",
-        metadata_errors="replace",
-        options=max_pixels,
-        container_options={"protocol_whitelist": "file"},
-    )
+    container = open_container(path, limits)
     # A sound file's cover is a stream too.
     streams = [video for video in container.streams.video if not video.disposition & Disposition.attached_pic]
     if not streams:
@@ -220,7 +260,7 @@ def _open(av, path, limits):
         container.close()
         raise BadVideoError(path, "no decoder for its video stream")
     stream.thread_count = 1  # the parallel unit is the video
-    stream.codec_context.options = max_pixels
+    stream.codec_context.options = _max_pixels(limits)
     if stream.width * stream.height > limits.max_frame_pixels:
         container.close()
         raise BadVideoError(
@@ -231,7 +271,7 @@ def _open(av, path, limits):
 
 def _read_index(av, path, limits):
     """When the frames are shown; refuses a file that ends before its container says."""
-    container, stream = _open(av, path, limits)
+    container, stream = _open(path, limits)
     with container:
         if stream.frames > limits.max_video_frames:
             raise BadVideoError(path, f"{stream.frames} frames declared, the limit is {limits.max_video_frames}")
@@ -315,10 +355,10 @@ def _segments(wanted_s, index):
     return segments
 
 
-def _frames_at(av, path, wanted_s, index, spec, limits, encode):
+def _frames_at(path, wanted_s, index, spec, limits, encode):
     """The frame on display at each of the wanted times, as a dict; each kept frame is converted once."""
     found = {}
-    container, stream = _open(av, path, limits)
+    container, stream = _open(path, limits)
     convert = FrameConverter(path, spec, limits, float(stream.sample_aspect_ratio or 1), encode)
     with container:
         for key_s, times_s in _segments(wanted_s, index):
@@ -327,7 +367,7 @@ def _frames_at(av, path, wanted_s, index, spec, limits, encode):
             try:
                 _decode_segment(path, container, stream, index, key_s or 0.0, deque(times_s), found, convert, limits)
             except _SeekMissedError:
-                return _frames_at(av, path, wanted_s, replace(index, key_times_s=[]), spec, limits, encode)
+                return _frames_at(path, wanted_s, replace(index, key_times_s=[]), spec, limits, encode)
     return found
 
 
