@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent
 PROGRAMS = {
     "describe": "deepvideo_tf.pipelines.describe",
     "build-shards": "deepvideo_tf.pipelines.build_shards",
+    "check-parity": "deepvideo_tf.export.check_parity",
     "demo": "deepvideo_tf.pipelines.demo",
     "evaluate": "deepvideo_tf.pipelines.evaluate",
     "export-onnx": "deepvideo_tf.export.onnx_model",

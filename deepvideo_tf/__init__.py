@@ -44,6 +44,7 @@ _HOMES = {
     "export_saved_model": "deepvideo_tf.exporting.saved_model",
     "export_tflite": "deepvideo_tf.exporting.tflite",
     "export_onnx": "deepvideo_tf.exporting.onnx",
+    "check_parity": "deepvideo_tf.parity",
 }
 
 __all__ = ["__version__", "errors", *_HOMES]

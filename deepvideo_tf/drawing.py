@@ -85,7 +85,8 @@ def annotate_video(
     except (av.FFmpegError, OSError) as error:
         raise DeepVideoError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 class _Sound:
@@ -171,6 +172,7 @@ def draw_classes(pixels, rows):
         bar_px = round(probability * (panel_px - 2 * gap_px))
         if bar_px > 0:
             draw.rectangle((2 * gap_px, top_px + 1, 2 * gap_px + bar_px, top_px + line_px - 2), fill=BAR_COLOUR)
+        name = " ".join(name.split())  # in one line
         text = f"{probability:.2f} {name}"
         while len(name) > 1 and draw.textlength(text, font) > panel_px - 3 * gap_px:
             name = name[:-1]

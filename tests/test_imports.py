@@ -27,6 +27,8 @@ MAY_IMPORT = {
     "scores": {"errors", "config", "data", "training"},
     "evaluation": {"errors", "data", "training", "scores", "bootstrap"},
     "predictors": {"errors", "config", "training"},
+    "parity": {"errors", "config", "data", "predictors", "training"},
+    "parity_process": {"errors", "config", "predictors"},
     "prediction": {"errors", "config", "data", "predictors"},
     "drawing": {"errors", "config", "data", "predictors", "prediction"},
 }

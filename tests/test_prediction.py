@@ -1,5 +1,8 @@
+import itertools
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 
@@ -8,6 +11,7 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.data.dataset import make_evaluation_dataset
+from deepvideo_tf.data.decode import Frame, read_frames
 from deepvideo_tf.errors import BadVideoError, ConfigError, ModelFileError
 from deepvideo_tf.prediction import _views
 
@@ -62,6 +66,62 @@ def test_problems_are_named(models, video, tmp_path):
         dv.predict_video(models["run"], video, num_views=0)
     with pytest.raises(ConfigError, match="clips_per_video must be"):
         dv.predict_video(models["run"], video, clips_per_video=0)
+
+
+class TestStream:
+    def test_answers_come_every_hop(self, models, video):
+        moments = list(dv.predict_stream(models["tflite"], read_frames(video), hop_s=0.2))
+        new_s = [moment.frame.time_s for moment in moments if moment.is_new]
+        assert len(moments) == len(list(read_frames(video)))
+        assert np.diff(new_s) == pytest.approx(0.2, abs=0.02)
+        assert new_s[0] == pytest.approx(0.36, abs=0.02)  # ten frames at 25 a second
+        assert [moment.classes is None for moment in moments[:10]] == [True] * 9 + [False]
+        assert sum(moments[-1].classes.values()) == pytest.approx(1, abs=1e-5)
+
+    def test_an_answer_is_the_mean_of_the_last_clips(self, models, video):
+        predictor = dv.load_predictor(models["tflite"])
+        counted = iter(range(1000))
+        numbered = replace(predictor, probabilities=lambda clips: np.eye(4)[[next(counted) % 4 for _ in clips]])
+        frames = [Frame(n / 25, frame.picture) for n, frame in zip(range(100), itertools.cycle(read_frames(video)))]
+        *_, last = dv.predict_stream(numbered, frames, hop_s=0.5)
+        # Ten frames end at 0.36 s, and then every 0.5 s: 0.36, 0.86, ... 3.86; the last five lie within 2 s.
+        assert next(counted) == 8
+        assert sorted(last.classes.values()) == pytest.approx([0.2, 0.2, 0.2, 0.4])
+
+    def test_a_video_shorter_than_a_clip_gets_one_answer(self, models, video):
+        frames = itertools.islice(read_frames(video), 2)
+        moments = list(dv.predict_stream(models["tflite"], frames))
+        assert [moment.is_new for moment in moments] == [False, False, True]
+
+    def test_no_frames_no_answers(self, models):
+        assert list(dv.predict_stream(models["tflite"], [])) == []
+
+
+# Only what `pip install --no-deps deepvideo-tf ai-edge-litert av absl-py tqdm pillow numpy` brings.
+WITHOUT_TENSORFLOW = """
+import sys
+
+BARRED = {"tensorflow", "keras", "h5py", "filelock", "simplejpeg", "google_crc32c", "tensorflow_serving", "onnx",
+          "ml_dtypes", "cv2", "scipy", "sklearn"}
+
+class Bar:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in BARRED:
+            raise ModuleNotFoundError(f"{name} is not installed")
+
+sys.meta_path.insert(0, Bar())
+sys.argv[0] = "deepvideo-predict"
+from deepvideo_tf.pipelines import predict
+predict.run()
+"""
+
+
+@pytest.mark.parametrize("flags", [["--json"], ["--stream"], ["--annotate=copies"]])
+def test_tflite_files_need_no_tensorflow(models, video, tmp_path, flags):
+    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, f"--model_path={models['tflite']}", *flags, str(video)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "moves_left" in done.stdout
 
 
 def test_a_card_of_another_model_is_refused(models, tmp_path):

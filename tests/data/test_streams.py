@@ -137,10 +137,9 @@ class TestCamera:
         video = ucf101_6 / "videos/Archery/v_Archery_g01_c01.avi"
         opened = cv2.VideoCapture
         monkeypatch.setattr(cv2, "VideoCapture", lambda number: opened(str(video)))
-        frames = []
+        frames: list[Frame] = []
         with pytest.raises(BadVideoError, match="camera 0: it gives no more frames"):
-            for frame in camera_frames(0):
-                frames.append(frame)
+            frames.extend(camera_frames(0))
         times_s = [frame.time_s for frame in frames]
         assert times_s == sorted(times_s)
         expected = list(read_frames(video))

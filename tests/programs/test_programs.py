@@ -13,6 +13,7 @@ from tests.conftest import REPOSITORY, flip_a_bit, rewrite_manifest
 
 PROGRAMS = (
     "build-shards",
+    "check-parity",
     "demo",
     "describe",
     "evaluate",

@@ -1,0 +1,151 @@
+"""Whether exported models answer as the run that they come from, and what each of them costs.
+
+Every model is measured in a process of its own (`parity_process`): threads and memory are a process's, not a model's.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from deepvideo_tf.config import check_int, check_number
+from deepvideo_tf.data.dataset import make_dataset
+from deepvideo_tf.errors import ConfigError, ModelFileError
+from deepvideo_tf.predictors import find_model
+from deepvideo_tf.training.checkpoints import find_checkpoint, read_description
+
+# The largest difference of probabilities that is rounding: of models in float32, by their format. All others round on
+# purpose, and are judged by what it costs.
+FLOAT32_TOLERANCES = {"SavedModel": 1e-5, "TFLite": 1e-4, "ONNX": 1e-4}
+MAX_HIT_AT_1_LOSS = 0.01
+THREADS = (1, 2)
+
+
+def check_parity(
+    workdir, models, shards_dir, *, split="test", max_clips=1000, max_hit_at_1_loss=MAX_HIT_AT_1_LOSS, on_model=None
+):
+    """Compares exported models with the run that they come from, on clips of shards.
+
+    Args:
+        workdir: the run's folder.
+        models: list of paths: SavedModels, TFLite and ONNX files.
+        shards_dir: the folder of shards.
+        split: the split that clips are taken from, their middle in time and space.
+        max_clips: clips looked at, evenly spaced, 1 or more.
+        max_hit_at_1_loss: by how much a model that is not float32, or of less rank, may fall short of the run in Hit@1,
+            0 to 1.
+        on_model: called after each measured process, of which there is one for each model and number of threads.
+
+    Returns:
+        JSON data: `clips`, their number; `split`; `models`, a list of dicts, the run's first: `model` (its path),
+        `format`, `precision`, `dense_rank`, `conv_rank`; `max_difference` and `mean_difference` of its probabilities
+        from the run's; `top1_agreement`, the part of the clips that have the same likeliest class; `hit_at_1`, against
+        the labels; `size_bytes`; `latency_ms`, by number of threads the `median` and `p95` for one clip;
+        `peak_memory_bytes` of its process, libraries included; `broken`, the tolerances that it breaks, in words.
+
+    Raises:
+        ModelFileError: a model cannot be loaded, or is not the run's.
+        ShardError: the shards are missing or damaged.
+        ConfigError: an argument is outside its range, or the shards cannot give such clips.
+    """
+    check_int("max_clips", max_clips, 1)
+    check_number("max_hit_at_1_loss", max_hit_at_1_loss, least=0, below=1.0001)
+    checkpoint = find_checkpoint(workdir, best=True)
+    card = read_description(checkpoint).card
+    clips, targets = _clips(shards_dir, split, card, max_clips)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder) / "clips.npy", clips)
+        for model in (workdir, *models):
+            rows.append(_measured(model, checkpoint.name, Path(folder), on_model))
+    expected = rows[0]["probabilities"]
+    for row in rows:
+        row |= _compared(row.pop("probabilities"), expected, targets)
+        row["broken"] = _broken(row, rows[0], max_hit_at_1_loss)
+    return {"split": split, "clips": len(clips), "models": rows}
+
+
+def _clips(shards_dir, split, card, max_clips):
+    """Evenly spaced clips, uint8 `[clip, time, height, width, 3]`, and targets, float32 `[clip, class]`."""
+    dataset = make_dataset(shards_dir, split, card.clip, batch_size=1)
+    count = int(dataset.cardinality())
+    wanted = set(np.linspace(0, count - 1, min(count, max_clips)).round().astype(int))
+    pairs = [pair for number, pair in enumerate(dataset.as_numpy_iterator()) if number in wanted]
+    clips, targets = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+    if targets.shape[1] != len(card.classes):
+        raise ConfigError(
+            f"{shards_dir}: expected shards of the run's {len(card.classes)} classes. Received: {targets.shape[1]}"
+        )
+    return clips, targets
+
+
+def _measured(path, checkpoint, folder, on_model):
+    """What a model that was made from a checkpoint answers and costs."""
+    latency_ms = {}
+    for threads in THREADS:  # what the last process tells besides is kept
+        command = [
+            sys.executable,
+            "-m",
+            "deepvideo_tf.parity_process",
+            str(path),
+            checkpoint,
+            str(folder),
+            str(threads),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+            raise ModelFileError(f"{path}: it cannot be measured: {lines[-1]:.300}")
+        answer = json.loads((folder / "answer.json").read_text())
+        latency_ms[str(threads)] = answer["latency_ms"]
+        if on_model is not None:
+            on_model()
+    about = answer["about"]
+    return {
+        "model": str(path),
+        **{name: about.get(name) for name in ("format", "precision", "dense_rank", "conv_rank")},
+        "size_bytes": _size_bytes(path, about),
+        "latency_ms": latency_ms,
+        "peak_memory_bytes": answer["peak_memory_bytes"],
+        "probabilities": np.load(folder / "probabilities.npy"),
+    }
+
+
+def _size_bytes(path, about):
+    _, path = find_model(path)
+    if about["format"] == "run":
+        path = path / "checkpoints" / about["checkpoint"]
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _compared(probabilities, expected, targets):
+    difference = np.abs(probabilities - expected)
+    top = probabilities.argmax(axis=1)
+    return {
+        "max_difference": float(difference.max()),
+        "mean_difference": float(difference.mean()),
+        "top1_agreement": float((top == expected.argmax(axis=1)).mean()),
+        "hit_at_1": float((targets[np.arange(len(top)), top] > 0).mean()),
+    }
+
+
+def _broken(row, reference, max_hit_at_1_loss):
+    """The tolerances that a model breaks, in words."""
+    broken = []
+    is_exact = row["precision"] == "float32" and row["dense_rank"] is None and row["conv_rank"] is None
+    if is_exact and row["format"] in FLOAT32_TOLERANCES:
+        tolerance = FLOAT32_TOLERANCES[row["format"]]
+        if not row["max_difference"] <= tolerance:  # nor if it is no number
+            broken.append(f"probabilities differ by {row['max_difference']:.1e}, the tolerance is {tolerance:.0e}")
+        if row["top1_agreement"] < 1:
+            broken.append(f"the likeliest class differs for {1 - row['top1_agreement']:.2%} of the clips")
+    if not row["hit_at_1"] >= reference["hit_at_1"] - max_hit_at_1_loss - 1e-9:
+        broken.append(
+            f"Hit@1 is {row['hit_at_1']:.4f}, more than {max_hit_at_1_loss:g} below the run's "
+            f"{reference['hit_at_1']:.4f}"
+        )
+    return broken
