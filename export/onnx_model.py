@@ -18,7 +18,7 @@ def main():
     with cli.quiet_libraries():
         path = export_onnx(_WORKDIR.value, _ONNX_PATH.value)
     print(f"ONNX file: {path}")
-    cli.print_next("deepvideo-predict", f"--model_path={path}", "VIDEO")
+    cli.print_next("deepvideo-check-parity", f"--workdir={_WORKDIR.value}", "--shards_dir=SHARDS", path)
 
 
 def run():

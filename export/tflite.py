@@ -50,7 +50,8 @@ def main():
             shards_dir=_SHARDS_DIR.value,
         )
     print(f"TFLite file: {path}")
-    cli.print_next("deepvideo-predict", f"--model_path={path}", "VIDEO")
+    shards = f"--shards_dir={_SHARDS_DIR.value or 'SHARDS'}"
+    cli.print_next("deepvideo-check-parity", f"--workdir={_WORKDIR.value}", shards, path)
 
 
 def run():

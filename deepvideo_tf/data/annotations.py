@@ -143,22 +143,23 @@ def find_videos(names):
             pattern as `a/*.mp4` or `**/*.avi` for what it matches. A file is taken whatever its name.
 
     Returns:
-        List of paths, those of each name in code point order, each one once.
+        List of paths, those of each name in code point order, each one once. A plain name is among them whether or not
+        there is such a file: it is a bad video then.
 
     Raises:
-        AnnotationError: a name stands for nothing.
+        AnnotationError: a folder holds no video, or a pattern matches no file.
     """
     found: dict[str, None] = {}
     for name in map(str, names):
         if os.path.isdir(name):
             below = (path for path in Path(name).rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
             paths = sorted(map(str, below))
-        elif os.path.exists(name):
+        elif os.path.exists(name) or not glob.has_magic(name):
             paths = [name]
         else:
             paths = sorted(path for path in glob.glob(name, recursive=True) if os.path.isfile(path))
         if not paths:
-            expected = "a folder with videos" if os.path.isdir(name) else "a video file, a folder or a pattern of them"
+            expected = "a folder with videos" if os.path.isdir(name) else "a pattern that matches files"
             raise AnnotationError(f"{name}: expected {expected}, found none")
         found.update(dict.fromkeys(paths))
     return list(found)

@@ -33,6 +33,7 @@ def camera_frames(number):
     import av
 
     name = f"camera {number}"
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what goes wrong is raised
     camera = cv2.VideoCapture(number)
     try:
         if not camera.isOpened():
