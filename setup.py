@@ -17,6 +17,7 @@ PROGRAMS = {
     "inspect-shards": "deepvideo_tf.pipelines.inspect_shards",
     "make-synthetic": "deepvideo_tf.pipelines.make_synthetic",
     "predict": "deepvideo_tf.pipelines.predict",
+    "serve": "deepvideo_tf.export.serve",
     "train": "deepvideo_tf.pipelines.train",
     "verify-shards": "deepvideo_tf.pipelines.verify_shards",
 }
@@ -24,6 +25,7 @@ PROGRAMS = {
 LITE = ["ai-edge-litert>=2.3,<3"]
 QUANTIZE = [*LITE, "ai-edge-quantizer>=0.10,<0.11"]
 ONNX = ["onnx>=1.23,<2", "onnxruntime>=1.32,<2", "tf2onnx>=1.17,<2"]
+SERVE = ["kserve>=0.21,<0.22"]
 TEST = [
     "hypothesis>=6.100",
     "mypy>=2.4,<3",
@@ -65,7 +67,13 @@ setup(
         "tensorflow-serving-api>=2.21,<2.22",
         "tqdm>=4.66,<5",
     ],
-    extras_require={"lite": LITE, "quantize": QUANTIZE, "onnx": ONNX, "dev": QUANTIZE + ONNX + TEST},
+    extras_require={
+        "lite": LITE,
+        "quantize": QUANTIZE,
+        "onnx": ONNX,
+        "serve": SERVE,
+        "dev": QUANTIZE + ONNX + SERVE + TEST,
+    },
     # The programs' folders stand at the top of the repository, where a reader finds them; under their own names they
     # would land in a user's site-packages as `pipelines` and `export`.
     package_dir={"deepvideo_tf.pipelines": "pipelines", "deepvideo_tf.export": "export"},
@@ -74,6 +82,7 @@ setup(
         "deepvideo_tf.data",
         "deepvideo_tf.exporting",
         "deepvideo_tf.models",
+        "deepvideo_tf.serving",
         "deepvideo_tf.training",
         "deepvideo_tf.pipelines",
         "deepvideo_tf.export",
