@@ -55,7 +55,7 @@ def main():
     )
     cli.print_next("curl", f"http://localhost:{_HTTP_PORT.value}/v2/models/{name}")
     serve(model, http_port=_HTTP_PORT.value, grpc_port=_GRPC_PORT.value, max_request_bytes=_MAX_REQUEST_BYTES.value)
-    print("Stopped: all that was accepted is answered")
+    print(f"Stopped: {model.places.accepted} requests were accepted and answered")
 
 
 def run():

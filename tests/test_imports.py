@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "scores": {"errors", "config", "data", "training"},
     "evaluation": {"errors", "data", "training", "scores", "bootstrap"},
     "predictors": {"errors", "config", "training"},
+    "serving": {"errors", "config", "files", "predictors", "exporting", "serving"},
     "prediction": {"errors", "config", "data", "predictors"},
 }
 PROGRAM_FOLDERS = ("pipelines", "export")

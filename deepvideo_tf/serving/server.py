@@ -33,6 +33,7 @@ MAX_READING = 64  # bodies that are read at a time
 GRACE_S = 30  # for what was accepted, after SIGTERM
 
 PENDING = prometheus_client.Gauge("deepvideo_pending_clips", "clips accepted and not yet answered")
+ACCEPTED = prometheus_client.Counter("deepvideo_accepted_requests", "requests that there was room for")
 REFUSED = prometheus_client.Counter("deepvideo_refused_requests", "requests answered 503 or UNAVAILABLE: no room")
 RESPONSES = prometheus_client.Counter("deepvideo_http_responses", "answers over HTTP", ["status"])
 VERSION = prometheus_client.Gauge("deepvideo_model_version", "number of the version that answers")
@@ -55,6 +56,7 @@ class Places:
     """
 
     def __init__(self, max_clips):
+        self.accepted = 0  # requests since the beginning
         self._max_clips = max_clips
         self._taken = 0
 
@@ -73,6 +75,8 @@ class Places:
         if self._taken + clips > self._max_clips:
             REFUSED.inc()
             raise OverloadedError
+        self.accepted += 1
+        ACCEPTED.inc()
         self._taken += clips
         PENDING.set(self._taken)
         try:

@@ -22,6 +22,7 @@ PROGRAMS = (
     "inspect-shards",
     "make-synthetic",
     "predict",
+    "serve",
     "train",
     "verify-shards",
 )

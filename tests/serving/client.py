@@ -97,11 +97,15 @@ class Server:
 
     def infer_grpc(self, rows, *, signature="serving_default", raw=None, **changes):
         """The V2 protocol over gRPC; the response."""
+        return self.infer_grpc_later(rows, signature=signature, raw=raw, **changes).result()
+
+    def infer_grpc_later(self, rows, *, signature="serving_default", raw=None, **changes):
+        """The same, without waiting."""
         name, datatype = ("clip", "UINT8") if rows.dtype == np.uint8 else ("frames", "BYTES")
         tensor = {"name": name, "datatype": datatype, "shape": rows.shape} | changes
         request = pb.ModelInferRequest(model_name=NAME, inputs=[tensor], raw_input_contents=[raw or raw_bytes(rows)])
         request.parameters["signature_name"].string_param = signature
-        return self.stub.ModelInfer(request, timeout=60)
+        return self.stub.ModelInfer.future(request, timeout=60)
 
     def metric(self, name):
         _, text = self.call("GET", "/metrics")

@@ -2,7 +2,9 @@
 
 import base64
 import json
+import shutil
 import threading
+from collections import Counter
 
 import grpc
 import numpy as np
@@ -10,14 +12,18 @@ import pytest
 import tensorflow as tf
 
 import deepvideo_tf as dv
+from tests.conftest import flip_a_bit
 from tests.serving.client import (
     JSON,
     JSON_LENGTH,
     NAME,
     Server,
+    load,
+    num_threads,
     outputs_of,
     pb,
     raw_bytes,
+    resident_mib,
     tensor,
     v2_body,
 )
@@ -331,3 +337,160 @@ def test_nothing_above_was_a_500(server):
     assert 'deepvideo_http_responses_total{status="5' not in text
     assert "Traceback" not in server.log()
     assert server.process.poll() is None
+
+
+def check_answers(answers, clips, predict):
+    """Counts answers by status; those with 200 are right, and of the version that they name."""
+    for status, _, content in answers:
+        if status == 200:
+            response = json.loads(content)
+            expected = predict[response["model_version"]](clips)
+            np.testing.assert_allclose(column(response, "probabilities"), expected, atol=1e-5)
+    return Counter(status for status, *_ in answers)
+
+
+def test_more_than_it_can_do(export_dir, clips, tmp_path):
+    """Thirty callers without a pause, where two batches find room: the others are told so at once."""
+    rows = np.repeat(clips, 3, axis=0)[:8]
+    expected = dv.load_predictor(export_dir).probabilities(rows)
+    with Server(export_dir, tmp_path / "serve.log") as server:
+        body, headers = v2_body(*tensor(rows))
+        load(server, body, headers, seconds=1, callers=30)
+        before_mib = resident_mib(server.process)
+        answers = load(server, body, headers, seconds=4, callers=30)
+        assert resident_mib(server.process) < before_mib + 50
+        assert check_answers(answers, rows, {"1": lambda _: expected}).keys() == {200, 503}
+        refused = [(seconds, json.loads(content)) for status, seconds, content in answers if status == 503]
+        assert refused[0][1] == {"error": "the server is busy: try again later"}
+        assert np.median([seconds for seconds, _ in refused]) < 1  # not those of a busy machine, which may be slow
+        assert server.metric("deepvideo_refused_requests_total") >= len(refused)
+        assert server.metric("deepvideo_pending_clips") == 0
+        assert num_threads(server.process) < 60
+        calls = [server.infer_grpc_later(rows) for _ in range(30)]
+        codes = Counter(call.code() for call in calls)  # waits for each
+        assert codes.keys() == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+        assert server.infer(*tensor(rows))[0] == 200
+
+
+def test_sigterm_ends_what_was_accepted(export_dir, clips, tmp_path):
+    """Under load of both protocols: as many answers came as requests were accepted."""
+    with Server(export_dir, tmp_path / "serve.log") as server:
+        by_grpc = []
+
+        def ask_over_grpc():
+            while not by_grpc or by_grpc[-1] == grpc.StatusCode.OK:
+                by_grpc.append(server.infer_grpc_later(clips).code())
+
+        threads = [threading.Thread(target=ask_over_grpc), threading.Timer(2, server.process.terminate)]
+        for thread in threads:
+            thread.start()
+        answers = load(server, *v2_body(*tensor(clips)), seconds=5, callers=4)
+        for thread in threads:
+            thread.join()
+        assert server.process.wait(60) == 0, server.log()
+    statuses = Counter(status for status, *_ in answers)
+    assert not {status for status in statuses if isinstance(status, int)} - {200, 503}
+    assert by_grpc.pop() == grpc.StatusCode.UNAVAILABLE
+    last_line = server.log().splitlines()[-1]
+    assert last_line == f"Stopped: {statuses[200] + len(by_grpc)} requests were accepted and answered"
+    assert "Traceback" not in server.log()
+
+
+def test_a_new_version_is_picked_up_without_a_failed_request(small_run, export_dir, clips, tmp_path):
+    """Then one that is damaged is told of and left alone, and going back is deleting."""
+    versions = tmp_path / NAME
+    shutil.copytree(export_dir, versions)
+    other = dv.export_saved_model(small_run, tmp_path / "other", precision="bfloat16")
+    expected = {
+        "1": dv.load_predictor(export_dir / "1").probabilities(clips),
+        "2": dv.load_predictor(other).probabilities(clips),
+    }
+    assert np.abs(expected["1"] - expected["2"]).max() > 1e-4
+    predict = {number: lambda _, rows=rows: rows for number, rows in expected.items()}
+    request = v2_body(*tensor(clips))
+    with Server(versions, tmp_path / "serve.log") as server:
+        assert json.loads(load(server, *request, seconds=0.1)[-1][2])["model_version"] == "1"
+
+        def publish():
+            shutil.copytree(other, versions / ".unfinished")
+            (versions / ".unfinished").rename(versions / "2")
+
+        timer = threading.Timer(1, publish)
+        timer.start()
+        answers = []
+        for _ in range(60):
+            answers += load(server, *request, seconds=1, callers=3)
+            if json.loads(answers[-1][2])["model_version"] == "2":
+                break
+        assert check_answers(answers, clips, predict).keys() == {200}
+        seen = [json.loads(content)["model_version"] for *_, content in answers]
+        assert set(seen) == {"1", "2"}
+
+        shutil.copytree(other, tmp_path / "damaged")
+        flip_a_bit(tmp_path / "damaged/saved_model.pb")
+        (tmp_path / "damaged").rename(versions / "3")
+        while "damaged" not in server.log():
+            assert json.loads(load(server, *request, seconds=0.1)[-1][2])["model_version"] == "2"
+        assert server.log().count("version 2 goes on answering") == 1
+        shutil.rmtree(versions / "3")
+        shutil.rmtree(versions / "2")
+        while server.metric("deepvideo_model_version") != 1:
+            assert load(server, *request, seconds=0.1)[-1][0] == 200
+        assert check_answers(load(server, *request, seconds=0.5), clips, predict).keys() == {200}
+
+
+def test_what_a_user_gets_wrong(run_program, export_dir, server, tmp_path):
+    for arguments, words in (
+        ([f"--export_dir={tmp_path}"], ("expected a folder of versions", str(tmp_path))),
+        ([f"--export_dir={export_dir}", f"--http_port={server.http_port}"], (str(server.http_port), "in use")),
+        ([f"--export_dir={export_dir}", f"--grpc_port={server.grpc_port}"], (str(server.grpc_port), "in use")),
+        ([f"--export_dir={export_dir}", "--max_pending_clips=2"], ("--max_pending_clips", "--max_batch_clips")),
+    ):
+        result = run_program("serve", *arguments)
+        assert result.returncode == 1
+        (line,) = result.stderr.strip().splitlines()
+        assert all(word in line for word in words), line
+
+
+@pytest.fixture(scope="module")
+def heavy_export_dir(synthetic_videos, tmp_path_factory):
+    """A model that takes some ten milliseconds a clip, so that refusing nine of ten is little beside answering one."""
+    folder = tmp_path_factory.mktemp("heavy")
+    shards = dv.ShardSpec(clips_per_video=1, frame_size_px=100)
+    dv.build_shards(dv.read_folder(synthetic_videos), folder / "shards", split="train", spec=shards, num_shards=1)
+    clip = dv.ClipSpec(num_frames=10, crop_size_px=90, flip=False)
+    config = dv.TrainConfig(model="multires_slow_fusion", clip=clip, num_epochs=1, global_batch_size=8)
+    dv.train(config, folder / "shards", folder / "run")
+    return folder / "run/saved_model"
+
+
+@pytest.mark.long
+def test_ten_times_the_load_that_it_can_answer(heavy_export_dir, tmp_path):
+    """For a minute, at a rate that does not care for the answers. Of use on a machine that does nothing else."""
+    rng, batch = np.random.default_rng(0), 8
+    frames = tf.cast(tf.image.resize(rng.integers(0, 256, (batch * 10, 8, 8, 3)), (100, 100), "bicubic"), tf.uint8)
+    rows = np.array([tf.io.encode_jpeg(frame).numpy() for frame in frames], object).reshape(batch, 10)
+    loaded = tf.saved_model.load(str(heavy_export_dir / "1"))
+    expected = loaded.signatures["serve_encoded"](frames=tf.constant(rows))["probabilities"].numpy()
+    request, contents = tensor(rows)
+    body, headers = v2_body(request | {"parameters": {"signature_name": "serve_encoded"}}, contents)
+    with Server(heavy_export_dir, tmp_path / "serve.log", f"--max_batch_clips={batch}") as server:
+        load(server, body, headers, seconds=3)
+        unloaded = [seconds for _, seconds, _ in load(server, body, headers, seconds=20)]
+        answered = [status for status, *_ in load(server, body, headers, seconds=10, callers=2)]
+        per_s = 10 * answered.count(200) / 10
+        load(server, body, headers, seconds=5, per_s=per_s)
+        before_mib = resident_mib(server.process)
+        answers = load(server, body, headers, seconds=60, per_s=per_s)
+        after_mib = resident_mib(server.process)
+        threads = num_threads(server.process)
+    statuses = check_answers(answers, rows, {"1": lambda _: expected})
+    seconds = {status: [one[1] for one in answers if one[0] == status] for status in statuses}
+    p99_s = {status: np.percentile(values, 99) for status, values in seconds.items()}
+    print(f"offered {per_s:.0f} a second; {dict(statuses)}; unloaded p99 {np.percentile(unloaded, 99):.3f} s")
+    print(f"under load p99 by status {p99_s}, slowest 503 {max(seconds[503]):.3f} s; {before_mib} to {after_mib} MiB")
+    assert statuses.keys() == {200, 503}
+    assert after_mib < before_mib + 30
+    assert threads < 60
+    assert p99_s[503] < 0.1
+    assert p99_s[200] < 2 * np.percentile(unloaded, 99)
