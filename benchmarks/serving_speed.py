@@ -50,7 +50,7 @@ def free_port():
 
 def untrained(folder):
     """A SavedModel of the two-stream net in the paper's size; its folder of versions."""
-    videos = dv.make_synthetic(folder / "videos", videos_per_class=1)
+    videos = dv.make_synthetic(folder / "videos", videos_per_class=2)
     dv.build_shards(dv.read_folder(videos), folder / "shards", split="train", num_shards=1)
     config = dv.TrainConfig(model="multires", clip=dv.ClipSpec(num_frames=1, crop_size_px=178), num_epochs=1)
     dv.train(config, folder / "shards", folder / "run")

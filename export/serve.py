@@ -7,6 +7,7 @@ protocol. There is no encryption and no login: put a proxy in front where others
 SIGTERM and Ctrl-C end what was accepted first.
 """
 
+import gc
 from pathlib import Path
 
 from absl import flags
@@ -44,6 +45,9 @@ def main():
         raise ConfigError(f"serving needs the extra: pip install 'deepvideo-tf[serve]' ({error})") from None
     if _NUM_THREADS.value:
         tf.config.threading.set_intra_op_parallelism_threads(_NUM_THREADS.value)
+    # Python looks through all its objects now and then, and those of the libraries take the better part of a second.
+    gc.collect()
+    gc.freeze()
     name = _MODEL_NAME.value or Path(_EXPORT_DIR.value).resolve().name
     with cli.quiet_libraries():
         model = ServedModel(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 import threading
@@ -120,6 +121,7 @@ class ServedModel(kserve.Model):
             raise ModelFileError(f"{self._export_dir}: expected a folder of versions, as deepvideo-export-saved-model")
         if self.version is None or newest.name != self.version.number:
             self.version = load_version(newest, **self._limits)
+            gc.collect()  # what is left of the one before holds its variables
             VERSION.set(int(newest.name))
             logger.info("version %s answers", newest.name)
         self.ready = True
