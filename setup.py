@@ -18,6 +18,7 @@ PROGRAMS = {
     "inspect-shards": "deepvideo_tf.pipelines.inspect_shards",
     "make-synthetic": "deepvideo_tf.pipelines.make_synthetic",
     "predict": "deepvideo_tf.pipelines.predict",
+    "serve": "deepvideo_tf.export.serve",
     "train": "deepvideo_tf.pipelines.train",
     "verify-shards": "deepvideo_tf.pipelines.verify_shards",
 }
@@ -26,6 +27,7 @@ LITE = ["ai-edge-litert>=2.3,<3"]
 QUANTIZE = [*LITE, "ai-edge-quantizer>=0.10,<0.11"]
 CAMERA = ["opencv-python-headless>=5,<6"]
 ONNX = ["onnx>=1.23,<2", "onnxruntime>=1.32,<2", "tf2onnx>=1.17,<2"]
+SERVE = ["kserve>=0.21,<0.22"]
 TEST = [
     "hypothesis>=6.100",
     "mypy>=2.4,<3",
@@ -72,7 +74,8 @@ setup(
         "quantize": QUANTIZE,
         "onnx": ONNX,
         "camera": CAMERA,
-        "dev": QUANTIZE + ONNX + CAMERA + TEST,
+        "serve": SERVE,
+        "dev": QUANTIZE + ONNX + CAMERA + SERVE + TEST,
     },
     # The programs' folders stand at the top of the repository, where a reader finds them; under their own names they
     # would land in a user's site-packages as `pipelines` and `export`.
@@ -82,6 +85,7 @@ setup(
         "deepvideo_tf.data",
         "deepvideo_tf.exporting",
         "deepvideo_tf.models",
+        "deepvideo_tf.serving",
         "deepvideo_tf.training",
         "deepvideo_tf.pipelines",
         "deepvideo_tf.export",

@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "predictors": {"errors", "config", "training"},
     "parity": {"errors", "config", "data", "predictors", "training"},
     "parity_process": {"errors", "config", "predictors"},
+    "serving": {"errors", "config", "files", "predictors", "exporting", "serving"},
     "prediction": {"errors", "config", "data", "predictors"},
     "drawing": {"errors", "config", "data", "predictors", "prediction"},
 }

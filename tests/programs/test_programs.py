@@ -25,6 +25,7 @@ PROGRAMS = (
     "inspect-shards",
     "make-synthetic",
     "predict",
+    "serve",
     "train",
     "verify-shards",
 )

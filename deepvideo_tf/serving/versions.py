@@ -1,0 +1,198 @@
+"""A version of a SavedModel, loaded to answer many callers at once: checked inputs, shared batches."""
+
+import itertools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from deepvideo_tf.config import ModelCard
+from deepvideo_tf.errors import ConfigError, ModelFileError, first_line
+from deepvideo_tf.exporting.saved_model import EXTRA_ASSETS, WARMUP_NAME
+from deepvideo_tf.files import hash_of
+from deepvideo_tf.predictors import read_saved_model_card
+
+_loaded = itertools.count()
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a signature of a SavedModel takes and gives.
+
+    Args:
+        name: its name, as `serving_default`.
+        input_name: the name of its input, `clip` or `frames`.
+        dtype: `uint8` for pixels, `object` for the bytes of JPEG files.
+        row_shape: the shape of the input without the batch.
+        outputs: by the name of an output, its type and its shape without the batch.
+        answer: from a tensor of rows to a dict of tensors; rows of several callers are computed together.
+        answer_alone: the same for one caller, for himself.
+    """
+
+    name: str
+    input_name: str
+    dtype: type
+    row_shape: tuple[int, ...]
+    outputs: dict[str, tuple[type, tuple[int, ...]]]
+    answer: Callable
+    answer_alone: Callable
+
+
+@dataclass(frozen=True)
+class Version:
+    """A loaded version of a SavedModel.
+
+    Args:
+        number: the name of its folder.
+        card: its classes, and how its clips are made from a video.
+        signatures: by their names.
+        max_batch_clips: clips that are computed together at most, and that one caller may ask about.
+    """
+
+    number: str
+    card: ModelCard
+    signatures: dict[str, Signature]
+    max_batch_clips: int
+
+    def signature(self, name):
+        """A signature by its name.
+
+        Raises:
+            ConfigError: there is no such signature.
+        """
+        if not isinstance(name, str) or name not in self.signatures:
+            raise ConfigError(f"no such signature: {name!r:.100}. Expected one of {', '.join(sorted(self.signatures))}")
+        return self.signatures[name]
+
+    def check(self, signature, rows):
+        """Refuses an input that the signature does not take.
+
+        Raises:
+            ConfigError: its type, its shape or the number of clips is wrong.
+        """
+        if rows.dtype != signature.dtype or rows.shape[1:] != signature.row_shape:
+            expected = ", ".join(map(str, ("batch", *signature.row_shape)))
+            kind = "JPEG files" if signature.dtype is object else np.dtype(signature.dtype).name
+            raise ConfigError(
+                f"{signature.input_name} must be {kind} [{expected}]. Received: {rows.dtype} {list(rows.shape)}"
+            )
+        if not 1 <= len(rows) <= self.max_batch_clips:
+            raise ConfigError(f"a request may be about 1 to {self.max_batch_clips} clips. Received: {len(rows)}")
+
+    def answer(self, signature, rows):
+        """Answers for rows that were checked, together with those of others who ask at the same time.
+
+        Args:
+            signature: a `Signature` of this version.
+            rows: what it takes, an array.
+
+        Returns:
+            A dict of arrays.
+
+        Raises:
+            ConfigError: the rows are not what they should be, as files that are no JPEG files.
+        """
+        tensor = tf.constant(rows, tf.string if signature.dtype is object else tf.uint8)
+        try:
+            try:
+                outputs = signature.answer(tensor)
+            except tf.errors.InvalidArgumentError:
+                outputs = signature.answer_alone(tensor)  # the row at fault may be another caller's
+        except tf.errors.InvalidArgumentError as error:
+            raise ConfigError(f"{signature.input_name}: {_reason(error)}") from None
+        return {name: value.numpy() for name, value in outputs.items()}
+
+
+def load_version(version_dir, *, max_batch_clips, max_pending_clips):
+    """Loads a version of a SavedModel and warms it up with the requests that it brings along.
+
+    Batches are made by TensorFlow's own batching, that of TensorFlow Serving: what comes in while a batch is computed
+    makes the next one; nothing waits for company.
+
+    Args:
+        version_dir: the version folder, as `export_saved_model` writes it.
+        max_batch_clips: clips that are computed together at most.
+        max_pending_clips: clips that wait or are computed at most.
+
+    Returns:
+        `Version`.
+
+    Raises:
+        ModelFileError: it is not a whole SavedModel of this package.
+    """
+    version_dir = Path(version_dir)
+    card, about = read_saved_model_card(version_dir)
+    try:
+        if hash_of(version_dir / "saved_model.pb") != about.get("graph_sha256"):
+            raise ModelFileError(f"{version_dir}: saved_model.pb is not what the model card says: it is damaged")
+        loaded = tf.saved_model.load(str(version_dir))
+        load_id = next(_loaded)
+        signatures = {
+            name: _shared(name, function, loaded, load_id, max_batch_clips, max_pending_clips)
+            for name, function in loaded.signatures.items()
+        }
+        version = Version(version_dir.name, card, signatures, max_batch_clips)
+        _warm_up(version, version_dir / EXTRA_ASSETS / WARMUP_NAME)
+    except ModelFileError:
+        raise
+    except Exception as error:  # damage shows itself as anything: IndexError, KeyError, errors of TensorFlow
+        raise ModelFileError(f"{version_dir}: not a whole SavedModel: {first_line(error)}") from None
+    return version
+
+
+def _shared(name, function, loaded, load_id, max_batch_clips, max_pending_clips):
+    ((input_name, spec),) = function.structured_input_signature[1].items()
+    outputs = function.structured_outputs
+    names = sorted(outputs)
+    batching = tf.nondifferentiable_batch_function(
+        num_batch_threads=1,
+        max_batch_size=max_batch_clips,
+        batch_timeout_micros=0,
+        max_enqueued_batches=max_pending_clips,
+        autograph=False,
+        enable_large_batch_splitting=False,
+    )
+
+    def compute(rows):
+        answers = function(**{input_name: rows})
+        return [answers[name] for name in names]
+
+    def answer(rows):
+        # TensorFlow finds a queue by this name, and two versions must not share one.
+        with tf.name_scope(f"load_{load_id}_{name}"):
+            return dict(zip(names, batching(compute)(rows), strict=True))
+
+    def answer_alone(rows):
+        loaded  # noqa: B018 - a signature does not keep its variables alive
+        return function(**{input_name: rows})
+
+    return Signature(
+        name,
+        input_name,
+        object if spec.dtype == tf.string else spec.dtype.as_numpy_dtype,
+        tuple(spec.shape[1:]),
+        {key: (outputs[key].dtype.as_numpy_dtype, tuple(outputs[key].shape[1:])) for key in names},
+        tf.function(answer, input_signature=[spec], autograph=False),
+        answer_alone,
+    )
+
+
+def _warm_up(version, path):
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        signature = version.signature(request.model_spec.signature_name)
+        rows = tf.make_ndarray(request.inputs[signature.input_name])
+        for count in {1, version.max_batch_clips}:
+            version.answer(signature, np.repeat(rows, count, axis=0))
+
+
+def _reason(error):
+    """The line of TensorFlow's message that tells what is wrong, without the names of nodes."""
+    text = re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*?\]", "", error.message)
+    asserted = re.search(r"assertion failed: \[(.*?)\]", text)
+    lines = [asserted[1]] if asserted else [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:200] if lines else "cannot be used"
