@@ -103,8 +103,11 @@ function toRgb({ planes, shift, matrix, fullRange }, target, { left, top, sizePx
   const rows = { length: target.height, from: top, count: sizePx };
   const firstPair = left >> 1; // two pixels side by side share one colour
   const pairs = { length: (target.width + 1) >> 1, from: firstPair, count: ((left + sizePx - 1) >> 1) - firstPair + 1 };
-  const light = shrink(planes[0], rows, { length: target.width, from: left, count: sizePx }, 0);
-  const [blueness, redness] = [planes[1], planes[2]].map((plane) => shrink(plane, rows, pairs, shift));
+  // FFmpeg has a path of its own where every target row is made of two rows, and that one does not round.
+  const isOfTwoRows = planes.every(({ height }) => mostTaps(weights(height, rows, 0)) === 2);
+  const half = isOfTwoRows ? 0 : 0.5;
+  const light = shrink(planes[0], rows, { length: target.width, from: left, count: sizePx }, 0, half);
+  const [blueness, redness] = planes.slice(1).map((plane) => shrink(plane, rows, pairs, shift, half));
   const convert = conversion(MATRICES[matrix], fullRange);
   const pixels = new Uint8Array(sizePx * sizePx * 3);
   for (let row = 0; row < sizePx; row += 1) {
@@ -144,9 +147,10 @@ function conversion(coefficients, fullRange) {
  * @param {object} rows the `length` of the whole target, and `from` where on how many (`count`) are wanted.
  * @param {object} columns the same of its width.
  * @param {number} shift how far the samples lie left of the centre of what they stand for, in samples.
- * @returns {Int32Array} rounded values, `rows.count` times `columns.count`.
+ * @param {number} half what is added before the fraction is cut off.
+ * @returns {Int32Array} whole values, `rows.count` times `columns.count`.
  */
-function shrink(plane, rows, columns, shift) {
+function shrink(plane, rows, columns, shift, half) {
   const [down, across] = [weights(plane.height, rows, 0), weights(plane.width, columns, shift)];
   const firstRow = Math.min(...down.map(({ first }) => first));
   const endRow = Math.max(...down.map(({ first, values }) => first + values.length));
@@ -165,7 +169,7 @@ function shrink(plane, rows, columns, shift) {
       let sum = 0;
       let at = (first - firstRow) * columns.count + column;
       for (let tap = 0; tap < values.length; tap += 1, at += columns.count) sum += values[tap] * narrow[at];
-      small[row * columns.count + column] = Math.floor(sum + 0.5);
+      small[row * columns.count + column] = Math.floor(sum + half);
     }
   });
   return small;
@@ -184,6 +188,10 @@ function weights(sourceLength, { length, from, count }, shift) {
     );
   }
   return known.get(key);
+}
+
+function mostTaps(list) {
+  return Math.max(...list.map(({ values }) => values.filter((value) => value > 1e-3).length));
 }
 
 /** Where a plane shrinks, the area that a target pixel covers; where it grows, the two neighbours by their distance. */

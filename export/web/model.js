@@ -1,14 +1,12 @@
 // A TFLite file of deepvideo-export-tflite: its class names and clips from its model card, and its answers.
 
-import { loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
-
 const CARD_NAME = "model_card.json";
 const RUNTIME_FOLDER = new URL("litert/wasm/", document.baseURI).href;
 
 /** What is wrong with a model's file, in a sentence for the user. */
 export class ModelFileError extends Error {}
 
-let runtime = null;
+let runtime = null; // LiteRT's module, as a promise, from the first model on
 
 /**
  * Loads a model.
@@ -27,16 +25,10 @@ export async function loadModel(bytes, name) {
   if (typeof WebAssembly === "undefined") {
     throw new ModelFileError("This browser has no WebAssembly, or it is switched off: models cannot run here.");
   }
+  const litert = await loadRuntime();
   let compiled;
   try {
-    runtime ??= loadLiteRt(RUNTIME_FOLDER);
-    await runtime;
-  } catch (error) {
-    runtime = null;
-    throw new ModelFileError(`LiteRT's WebAssembly cannot be loaded: ${error?.message ?? error}`);
-  }
-  try {
-    compiled = await loadAndCompile(flatbuffer, { accelerator: "wasm" });
+    compiled = await litert.loadAndCompile(flatbuffer, { accelerator: "wasm" });
   } catch (error) {
     throw new ModelFileError(`${name}: LiteRT cannot load it: ${error?.message ?? error}`);
   }
@@ -44,16 +36,30 @@ export async function loadModel(bytes, name) {
   return {
     card,
     about,
-    probabilities: (frames) => answer(compiled, frames, card.clip),
+    probabilities: (frames) => answer(litert, compiled, frames, card.clip),
     delete: () => compiled.delete(),
   };
 }
 
-async function answer(compiled, frames, clip) {
+function loadRuntime() {
+  runtime ??= startRuntime().catch((error) => {
+    runtime = null;
+    throw new ModelFileError(`LiteRT's WebAssembly cannot be loaded: ${error?.message ?? error}`);
+  });
+  return runtime;
+}
+
+async function startRuntime() {
+  const litert = await import("@litertjs/core");
+  await litert.loadLiteRt(RUNTIME_FOLDER);
+  return litert;
+}
+
+async function answer(litert, compiled, frames, clip) {
   const frameBytes = clip.crop_size_px * clip.crop_size_px * 3;
   const values = new Uint8Array(clip.num_frames * frameBytes);
   frames.forEach((pixels, index) => values.set(pixels, index * frameBytes));
-  const tensor = new Tensor(values, shapeOf(clip));
+  const tensor = new litert.Tensor(values, shapeOf(clip));
   try {
     const { probabilities } = await compiled.run({ clip: tensor });
     const row = Float32Array.from(probabilities.toTypedArray());

@@ -6,6 +6,7 @@ import { loadModel, ModelFileError } from "./model.js";
 
 const TOP = 5;
 const MEAN_OVER_MS = 1000; // of the classes shown live, and of the rates
+const [WAIT_MS, MAX_WAITS] = [10, 50]; // for a frame that was sought; not all files say rightly how long one lasts
 const element = (id) => document.getElementById(id);
 const video = element("video");
 
@@ -231,10 +232,25 @@ function wantedClips() {
 
 /** The pixels of the frame on display at a time, seconds. */
 async function frameAt(timeS, signal) {
+  const soughtS = timeS + STAMP_ROUNDING_S;
   const isThere = happens("seeked", signal);
-  video.currentTime = timeS + STAMP_ROUNDING_S;
+  video.currentTime = soughtS;
   await isThere;
+  for (let waits = 0; waits < MAX_WAITS && !shows(soughtS); waits += 1) await pause(WAIT_MS);
   return modelPixels(video, model.card);
+}
+
+/** Whether the frame of a time is on display; a seek may have ended a moment before it is. */
+function shows(timeS) {
+  if (typeof VideoFrame === "undefined") return true;
+  const frame = new VideoFrame(video);
+  const [startS, lastsS] = [frame.timestamp / 1e6, (frame.duration ?? Infinity) / 1e6];
+  frame.close();
+  return startS <= timeS && timeS <= startS + lastsS + STAMP_ROUNDING_S;
+}
+
+function pause(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 // What is shown
