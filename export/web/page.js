@@ -6,6 +6,7 @@ import { loadModel, ModelFileError } from "./model.js";
 
 const TOP = 5;
 const MEAN_OVER_MS = 1000; // of the classes shown live, and of the rates
+const LEAST_TIMES = 5; // that a rate is told from
 const [WAIT_MS, MAX_WAITS] = [10, 50]; // for a frame that was sought; not all files say rightly how long one lasts
 const element = (id) => document.getElementById(id);
 const video = element("video");
@@ -17,7 +18,7 @@ let wholeRun = null; // an AbortController while the whole video is being classi
 let isBusy = false; // with a frame of the playing video
 let history = []; // frames of the playing video, long enough for a clip
 let answers = []; // of the last second: when, and which probabilities
-let times = []; // of the last second: when, what the model took and what the pixels took, milliseconds
+let times = []; // of the last second, or the last few: when, what the model took and what the pixels took, milliseconds
 
 function tell(message) {
   element("status").textContent = message;
@@ -35,13 +36,18 @@ function clearError() {
 
 function forgetAnswers() {
   wholeRun?.abort();
-  [history, answers, times] = [[], [], []];
+  [history, answers] = [[], []];
   element("classes").replaceChildren();
   element("views").replaceChildren();
   element("source").textContent = "Nothing classified yet.";
-  for (const id of ["rate", "model-ms", "pixels-ms"]) element(id).textContent = "–";
+  forgetRates();
   element("whole").disabled = !(model && videoName && !isWebcam);
   tell(whatIsMissing());
+}
+
+function forgetRates() {
+  times = [];
+  for (const id of ["rate", "model-ms", "pixels-ms"]) element(id).textContent = "–";
 }
 
 function whatIsMissing() {
@@ -87,6 +93,7 @@ function releaseVideo() {
   video.srcObject = null;
   if (video.src) URL.revokeObjectURL(video.src);
   video.removeAttribute("src");
+  video.load(); // else it goes on looking for what was there
   [videoName, isWebcam] = [null, false];
   forgetAnswers();
 }
@@ -185,7 +192,8 @@ async function classifyShown(timeS) {
   const atMs = performance.now();
   if (used !== model || video.paused) return;
   answers = [...answers, { atMs, row }].filter((one) => one.atMs > atMs - MEAN_OVER_MS);
-  times = [...times, { atMs, modelMs: atMs - modelStartMs, pixelsMs }].filter((one) => one.atMs > atMs - MEAN_OVER_MS);
+  times = [...times, { atMs, modelMs: atMs - modelStartMs, pixelsMs }];
+  times = times.filter((one, index) => one.atMs > atMs - MEAN_OVER_MS || index >= times.length - LEAST_TIMES);
   showClasses(mean(answers.map((one) => one.row)), "Live: the mean of the last second's clips.");
   showRates();
 }
@@ -201,6 +209,7 @@ async function classifyWhole() {
   wholeRun = new AbortController();
   const { signal } = wholeRun;
   element("whole").textContent = "Stop";
+  forgetRates();
   video.pause();
   try {
     const clips = wantedClips();
@@ -286,7 +295,7 @@ function newClassItem() {
 }
 
 function showRates() {
-  if (times.length < 2) return;
+  if (times.length < LEAST_TIMES) return;
   const spanS = (times.at(-1).atMs - times[0].atMs) / 1000;
   const meanOf = (name) => times.reduce((sum, one) => sum + one[name], 0) / times.length;
   element("rate").textContent = ((times.length - 1) / spanS).toFixed(1);
