@@ -94,6 +94,7 @@ function releaseVideo() {
   if (video.src) URL.revokeObjectURL(video.src);
   video.removeAttribute("src");
   video.load(); // else it goes on looking for what was there
+  video.controls = false; // they would tell of loading for ever after a file that is no video
   [videoName, isWebcam] = [null, false];
   forgetAnswers();
 }
@@ -141,6 +142,7 @@ async function startVideo(name, message) {
   }
   if (!isStill()) return;
   videoName = name;
+  video.controls = true;
   forgetAnswers();
   video.play().catch(() => {}); // where playing must begin with a key or a click, there are the controls
 }
