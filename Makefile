@@ -6,14 +6,20 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BACKENDS := .venv-backends
 BACKENDS_INSTALLED := $(BACKENDS)/.installed
+NPM := build/npm
+WEB := build/web
+WEB_SOURCES := $(wildcard export/web/*.html export/web/*.css export/web/*.js)
+PORT ?= 8000
 
-.PHONY: help install demo test test-long test-backends lint lock clean
+.PHONY: help install demo test test-long test-backends lint lock web web-page web-test clean
 
 help:
 	@echo "make demo              the whole job on synthetic videos: shards, training, evaluation, export, prediction"
 	@echo "make demo VIDEOS=DIR   the same on your own DIR/<class>/<video>"
 	@echo "make test              linters and tests; test-long: the ones that take minutes each"
 	@echo "make test-backends     the same logits under TensorFlow, JAX and PyTorch, in an environment of their own"
+	@echo "make web               builds the page that runs a model in the browser, and serves it (MODEL=model.tflite)"
+	@echo "make web-test          the page in a real browser (Chromium)"
 	@echo "make lock              pins anew what development uses"
 
 install: $(INSTALLED)
@@ -34,10 +40,10 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -m "not long" --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest -m "not long and not web" --numprocesses=2 --dist=loadfile
 
 test-long: $(INSTALLED)
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m "long and not web"
 
 $(BACKENDS_INSTALLED): requirements.lock requirements-backends.txt setup.py pyproject.toml
 	"$(PYTHON)" -m venv --clear $(BACKENDS)
@@ -48,6 +54,33 @@ $(BACKENDS_INSTALLED): requirements.lock requirements-backends.txt setup.py pypr
 
 test-backends: $(BACKENDS_INSTALLED)
 	$(BACKENDS)/bin/python -m pytest tests/models/test_backends.py
+
+$(NPM)/.installed: export/web/package.json export/web/package-lock.json
+	@mkdir -p $(NPM)
+	cp $^ $(NPM)
+	npm ci --prefix $(NPM) --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+
+# LiteRT.js's own files lie beside the page, so that the browser fetches nothing from elsewhere.
+$(WEB)/.built: $(NPM)/.installed $(WEB_SOURCES)
+	@mkdir -p $(WEB)/litert/wasm
+	cp $(WEB_SOURCES) $(WEB)
+	cp $(NPM)/node_modules/@litertjs/core/dist/index.js $(WEB)/litert/core.js
+	cp $(NPM)/node_modules/@litertjs/wasm-utils/dist/index.js $(WEB)/litert/wasm-utils.js
+	cp $(foreach kind,litert_wasm litert_wasm_compat,$(NPM)/node_modules/@litertjs/core/wasm/$(kind)_internal.*) \
+		$(WEB)/litert/wasm
+	touch $@
+
+web-page: $(WEB)/.built
+	$(if $(MODEL),cp "$(MODEL)" $(WEB)/model.tflite)
+
+web: web-page
+	@echo "The page: http://localhost:$(PORT)/ (Ctrl-C ends it)"
+	@"$(PYTHON)" -m http.server --bind 127.0.0.1 --directory $(WEB) $(PORT)
+
+web-test: $(INSTALLED) $(WEB)/.built
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-web.txt
+	$(BIN)/python -m pytest -m web
 
 lock: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet uv
