@@ -45,13 +45,10 @@ def export_onnx(workdir, path):
     run = load_run(workdir)
     model = with_probabilities(run)
     check_size(model, path)
-    signature = keras.InputSpec(shape=(None, *model.input_shape[1:]), dtype="uint8", name="clip")
     try:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of Keras's exporter
-            converted = Path(folder) / "model.onnx"
-            model.export(str(converted), format="onnx", input_signature=[signature], verbose=False)
-            proto = onnx.load(str(converted))
+            proto = _converted(onnx, model, Path(folder) / "model.onnx")
         card = card_text(run, model, format="ONNX", precision="float32")
         onnx.helper.set_model_props(proto, {LABELS_NAME: labels_text(run), CARD_NAME: card})
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,6 +58,41 @@ def export_onnx(workdir, path):
     except tf.errors.OpError as error:
         raise ModelFileError(f"{path}: cannot be written: {error.message}") from None
     return path
+
+
+class _TakingWeights(keras.Model):
+    """A model that takes its weights as inputs, after the clip."""
+
+    def __init__(self, model):
+        super().__init__(name=model.name)
+        self._inner = (model,)  # a layer of this one would bring its weights along
+        self.built = True
+
+    def call(self, inputs):
+        clip, *weights = inputs
+        (model,) = self._inner
+        others = [variable.value for variable in model.non_trainable_variables]
+        outputs, _ = model.stateless_call(weights, others, clip, training=False)
+        return outputs
+
+
+def _converted(onnx, model, path):
+    """The model as ONNX's protocol buffer.
+
+    The converter copies constants again and again: 50 times the size of the weights. So it sees a model without any,
+    and they are put in afterwards.
+    """
+    weights = {f"weight_{number}": variable for number, variable in enumerate(model.trainable_variables)}
+    specs = [keras.InputSpec(shape=(None, *model.input_shape[1:]), dtype="uint8", name="clip")]
+    specs += [keras.InputSpec(shape=weight.shape, dtype=weight.dtype, name=name) for name, weight in weights.items()]
+    _TakingWeights(model).export(str(path), format="onnx", input_signature=[specs], verbose=False)
+    proto = onnx.load(str(path))
+    for name, weight in weights.items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(keras.ops.convert_to_numpy(weight), name))
+    clip = [one for one in proto.graph.input if one.name == "clip"]
+    del proto.graph.input[:]
+    proto.graph.input.extend(clip)
+    return proto
 
 
 def _sealed(content):
