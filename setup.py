@@ -23,6 +23,7 @@ PROGRAMS = {
 
 LITE = ["ai-edge-litert>=2.3,<3"]
 QUANTIZE = [*LITE, "ai-edge-quantizer>=0.10,<0.11"]
+BASELINE = ["opencv-python-headless>=4.14,<6", "scikit-learn>=1.9,<2", "threadpoolctl>=3.5,<4"]
 ONNX = ["onnx>=1.23,<2", "onnxruntime>=1.32,<2", "tf2onnx>=1.17,<2"]
 TEST = [
     "hypothesis>=6.100",
@@ -65,12 +66,19 @@ setup(
         "tensorflow-serving-api>=2.21,<2.22",
         "tqdm>=4.66,<5",
     ],
-    extras_require={"lite": LITE, "quantize": QUANTIZE, "onnx": ONNX, "dev": QUANTIZE + ONNX + TEST},
+    extras_require={
+        "lite": LITE,
+        "quantize": QUANTIZE,
+        "onnx": ONNX,
+        "baseline": BASELINE,
+        "dev": QUANTIZE + ONNX + BASELINE + TEST,
+    },
     # The programs' folders stand at the top of the repository, where a reader finds them; under their own names they
     # would land in a user's site-packages as `pipelines` and `export`.
     package_dir={"deepvideo_tf.pipelines": "pipelines", "deepvideo_tf.export": "export"},
     packages=[
         "deepvideo_tf",
+        "deepvideo_tf.baseline",
         "deepvideo_tf.data",
         "deepvideo_tf.exporting",
         "deepvideo_tf.models",
