@@ -23,13 +23,14 @@ class Codebooks(layers.Layer):
     """
 
     def __init__(self, num_words, **kwargs):
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**kwargs)
         self.num_words = num_words
 
     def build(self, input_shape):
+        fixed = {"trainable": False, "dtype": "float32"}
         for kind, dims in KIND_DIMS.items():
-            self.add_weight(shape=(self.num_words, dims), initializer="zeros", name=kind, dtype="float32")
-            self.add_weight(shape=(), initializer="ones", name=f"{kind}_width", dtype="float32")
+            self.add_weight(shape=(self.num_words, dims), initializer="zeros", name=kind, **fixed)
+            self.add_weight(shape=(), initializer="ones", name=f"{kind}_width", **fixed)
 
     def call(self, inputs):
         return inputs

@@ -63,7 +63,7 @@ def learn_codebook(descriptors, num_words, seed=0):
         for start in range(0, len(descriptors), 4096)
     ]
     spread = float(np.concatenate(nearest).mean(dtype=np.float64)) if nearest else 0.0
-    return Codebook(words, float(np.sqrt(SOFTNESS * spread)))
+    return Codebook(words, float(np.float32(np.sqrt(SOFTNESS * spread))))  # as a checkpoint will have it
 
 
 def squared_distances(descriptors, words):
@@ -188,7 +188,7 @@ def clip_vector(clip, codebooks):
     """All histograms of a clip, and its colour moments, as one vector: what the classifier takes.
 
     The histograms are of parts that sum to 1 in each level of the pyramid. What is kept are their square roots, whose
-    distances compare histograms better (Hellinger's), with the signs of the moments.
+    distances compare histograms better (Hellinger's), and the moments as they are.
 
     Args:
         clip: uint8 `[time, height, width, 3]`.
@@ -200,6 +200,6 @@ def clip_vector(clip, codebooks):
     found = features.local_features(clip)
     chosen = clip[features.appearance_frames(len(clip))]
     parts = [word_histogram(found[kind], codebooks[kind]) for kind in KINDS]
-    parts += [colour_histogram(chosen), colour_moments(chosen)]
-    vector = np.concatenate([part.ravel() for part in parts])
-    return (np.sign(vector) * np.sqrt(np.abs(vector))).astype(np.float16)
+    parts.append(colour_histogram(chosen))
+    roots = [np.sqrt(part).ravel() for part in parts]
+    return np.concatenate([*roots, colour_moments(chosen).ravel()]).astype(np.float16)

@@ -142,7 +142,7 @@ def _decoded(frame, settings):
     size_px = settings["frame_size_px"]
     if settings["frame_format"] == "raw":
         return np.frombuffer(frame, np.uint8).reshape(size_px, size_px, 3)
-    picture = simplejpeg.decode_jpeg(frame)
+    picture = simplejpeg.decode_jpeg(frame, fastdct=True)  # the same pixels as TensorFlow's decoder, in evaluation
     if picture.shape != (size_px, size_px, 3):
         raise ValueError(f"expected frames of {size_px} x {size_px} px, found {picture.shape}")
     return picture

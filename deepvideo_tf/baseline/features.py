@@ -30,7 +30,7 @@ CUBOID_CELL_FRAMES = 3  # in time a cuboid has two cells, before and after its m
 HUES, SATURATIONS = 16, 8
 HUE_RANGE, SATURATION_RANGE = 180, 256  # of OpenCV's 8 bit HSV
 MOMENTS = 9
-MOST_CHANNELS = 256
+MOST_CHANNELS = 64  # that OpenCV filters at once
 
 KIND_DIMS = {"dense_hog": 4 * ORIENTATIONS, "sparse_hog": 4 * ORIENTATIONS, "textons": 8, "cuboids": 6 * 9 * 2}
 KINDS = tuple(KIND_DIMS)
