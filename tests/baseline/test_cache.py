@@ -247,3 +247,32 @@ def test_several_labels_share_a_target_or_have_one_each():
         np.testing.assert_array_equal(found, [1, 2])
         np.testing.assert_array_equal(targets, target)
         assert weight == 3
+
+
+def test_no_more_clips_are_read_than_will_soon_have_their_turn(computed):
+    """So that memory does not grow with the shards."""
+    path = next(iter(sorted(computed.glob("train-*.tfrecord"))))
+    manifest = cache.read_manifest(computed, "train")
+    (frames, _), *_ = cache._clips(path, manifest, CLIP)
+    read = 0
+
+    def jobs():
+        nonlocal read
+        for _ in range(100):
+            read += 1
+            yield frames, 0
+
+    with cache._processes(cache._settings(manifest, CLIP, 1, 5), None, 2) as in_order:
+        for done, arrays in enumerate(in_order(jobs())):
+            assert read - done <= 2 * cache.WAITING_PER_PROCESS
+            assert all(len(array) <= 5 for array in arrays)
+    assert read == 100
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 5), (5, 5), (6, 5), (1000, 7), (10**6, 64)])
+def test_a_sample_is_evenly_spread_and_never_larger(count, most):
+    numbers = cache._spread(count, most)
+    assert len(numbers) == min(count, most) == len(set(numbers))
+    assert (numbers[0], numbers[-1]) == (0, count - 1)
+    gaps = np.diff(numbers)
+    assert len(gaps) == 0 or gaps.max() - gaps.min() <= 1
