@@ -2,6 +2,9 @@
 
 import json
 import logging
+import shutil
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError
 from deepvideo_tf.scores import score_run
 from deepvideo_tf.training.checkpoints import load_run
 from deepvideo_tf.training.metrics import probabilities
+from tests.conftest import flip_a_bit
 from tests.training.test_fit import checkpoint_names
 
 
@@ -105,9 +109,13 @@ def test_it_is_not_exported(histogram_run, tmp_path, ending):
     assert not list(tmp_path.iterdir())
 
 
-def test_networks_do_not_start_from_it(histogram_run, histogram_shards, small_config, tmp_path):
-    from dataclasses import replace
+def test_without_its_packages_it_names_the_extra(histogram_run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "deepvideo_tf.baseline.classifier", None)  # as where OpenCV cannot be imported
+    with pytest.raises(ModelFileError, match=r"pip install 'deepvideo-tf\[baseline\]'"):
+        load_run(histogram_run)
 
+
+def test_networks_do_not_start_from_it(histogram_run, histogram_shards, small_config, tmp_path):
     config = replace(small_config, width=0.02, init_from=str(histogram_run), finetune="all")
     with pytest.raises(ModelFileError, match=str(histogram_run)):
         dv.train(config, histogram_shards, tmp_path / "run")
@@ -132,8 +140,6 @@ def test_what_it_cannot_do_is_refused(wrong):
 
 
 def test_two_hidden_layers_and_several_labels(histogram_shards, histogram_config, tmp_path):
-    from dataclasses import replace
-
     config = replace(histogram_config, hidden_layers=2, loss="sigmoid", class_weights="balanced", num_epochs=1)
     dv.train(config, histogram_shards, tmp_path / "run")
     run = load_run(tmp_path / "run")
@@ -152,8 +158,6 @@ def test_the_perceptron_is_the_one_that_was_asked_for():
 
 
 def test_a_loss_that_is_not_finite_names_the_clips(histogram_shards, histogram_config, tmp_path):
-    from dataclasses import replace
-
     config = replace(histogram_config, optimizer="sgd", learning_rate=1e30, num_epochs=2)
     with pytest.raises(TrainingError):
         dv.train(config, histogram_shards, tmp_path / "run")
@@ -169,10 +173,6 @@ def test_a_loss_that_is_not_finite_names_the_clips(histogram_shards, histogram_c
 
 
 def test_damaged_shards_are_trained_on_with_a_warning(histogram_shards, histogram_config, tmp_path, caplog):
-    import shutil
-
-    from tests.conftest import flip_a_bit
-
     shutil.copytree(histogram_shards, tmp_path / "shards", ignore=shutil.ignore_patterns("features"))
     flip_a_bit(sorted((tmp_path / "shards").glob("train-*.tfrecord"))[0])
     with caplog.at_level(logging.WARNING, "deepvideo_tf"):

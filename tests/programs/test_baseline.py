@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sysconfig
@@ -74,8 +75,6 @@ def test_a_second_run_finds_the_features(run_program, shards, run, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_while_it_computes_features_it_says_so_in_one_line_and_goes_on(shards, tmp_path, number):
-    import shutil
-
     shutil.copytree(shards, tmp_path / "shards", ignore=shutil.ignore_patterns("features"))
     train = Path(sysconfig.get_path("scripts")) / "deepvideo-train"
     command = [train, f"--shards_dir={tmp_path / 'shards'}", f"--workdir={tmp_path / 'run'}", *SMALL]
