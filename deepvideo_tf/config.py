@@ -213,7 +213,8 @@ class TrainConfig:
             binary cross-entropies, for videos of several labels.
         label_smoothing: part of the target that is spread over the classes; 0 in the paper.
         class_weights: `none`, or `balanced`: clips count in inverse proportion to how many their class has.
-        optimizer: `sgd` (with momentum) or `adamw`.
+        optimizer: `sgd` (with momentum) or `adamw`; by default `sgd`, the paper's, but `adamw` for
+            `feature_histograms`, of which the paper does not say.
         momentum: of `sgd`; 0.9 in the paper.
         learning_rate: above 0; 1e-3 in the paper.
         schedule: `plateau` divides the rate by 10 when the validation error has stopped improving, or, where there are
@@ -250,7 +251,7 @@ class TrainConfig:
     loss: str = "softmax"
     label_smoothing: float = 0.0
     class_weights: str = "none"
-    optimizer: str = "sgd"
+    optimizer: str = None  # type: ignore[assignment]  # as above
     momentum: float = 0.9
     learning_rate: float = 1e-3
     schedule: str = "plateau"
@@ -282,6 +283,8 @@ class TrainConfig:
         if self.top_dropout is None:
             of_section_4_2 = self.dropout if self.finetune == "scratch" else FINETUNED_TOP_DROPOUT
             object.__setattr__(self, "top_dropout", of_section_4_2)
+        if self.optimizer is None:
+            object.__setattr__(self, "optimizer", "adamw" if self.model == FEATURE_HISTOGRAMS else "sgd")
         check_number("width", self.width, above=0, below=8)
         check_int("histogram_words", self.histogram_words, 1, 100_000)
         check_int("hidden_layers", self.hidden_layers, 1, 2)

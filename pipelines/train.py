@@ -5,7 +5,7 @@
 Interrupted, the same command goes on at the exact step. The flags' defaults are the paper's where it states them.
 The paper's baseline, hand-made features and a perceptron:
 
-  deepvideo-train --shards_dir=SHARDS --workdir=RUN --model=feature_histograms --optimizer=adamw
+  deepvideo-train --shards_dir=SHARDS --workdir=RUN --model=feature_histograms
 
 From another run's weights, training the top layer only:
 
@@ -76,7 +76,9 @@ _LABEL_SMOOTHING = flags.DEFINE_float(
 _CLASS_WEIGHTS = flags.DEFINE_enum(
     "class_weights", _DEFAULTS.class_weights, CLASS_WEIGHTS, "balanced: clips of rare classes count for more."
 )
-_OPTIMIZER = flags.DEFINE_enum("optimizer", _DEFAULTS.optimizer, OPTIMIZERS, "sgd has momentum.")
+_OPTIMIZER = flags.DEFINE_enum(
+    "optimizer", None, OPTIMIZERS, "sgd, which has momentum, by default; adamw for feature_histograms."
+)
 _MOMENTUM = flags.DEFINE_float("momentum", _DEFAULTS.momentum, "Of sgd, at least 0 and below 1.")
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", _DEFAULTS.learning_rate, "The (first) learning rate.")
 _SCHEDULE = flags.DEFINE_enum(
