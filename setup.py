@@ -26,6 +26,7 @@ PROGRAMS = {
 LITE = ["ai-edge-litert>=2.3,<3"]
 QUANTIZE = [*LITE, "ai-edge-quantizer>=0.10,<0.11"]
 CAMERA = ["opencv-python-headless>=5,<6"]
+BASELINE = ["opencv-python-headless>=4.14,<6", "scikit-learn>=1.9,<2", "threadpoolctl>=3.5,<4"]
 ONNX = ["onnx>=1.23,<2", "onnxruntime>=1.32,<2", "tf2onnx>=1.17,<2"]
 SERVE = ["kserve>=0.21,<0.22"]
 TEST = [
@@ -75,13 +76,15 @@ setup(
         "onnx": ONNX,
         "camera": CAMERA,
         "serve": SERVE,
-        "dev": QUANTIZE + ONNX + CAMERA + SERVE + TEST,
+        "baseline": BASELINE,
+        "dev": QUANTIZE + ONNX + CAMERA + SERVE + BASELINE + TEST,
     },
     # The programs' folders stand at the top of the repository, where a reader finds them; under their own names they
     # would land in a user's site-packages as `pipelines` and `export`.
     package_dir={"deepvideo_tf.pipelines": "pipelines", "deepvideo_tf.export": "export"},
     packages=[
         "deepvideo_tf",
+        "deepvideo_tf.baseline",
         "deepvideo_tf.data",
         "deepvideo_tf.exporting",
         "deepvideo_tf.models",

@@ -180,15 +180,24 @@ MODEL_CLIPS = (
 )
 MODEL_NAMES = tuple(MODEL_CLIPS)
 
+# What can be trained: the networks, and the paper's baseline, which sees all stored frames of a clip (section 4.1).
+FEATURE_HISTOGRAMS = "feature_histograms"
+TRAINABLE_CLIPS = MODEL_CLIPS | {FEATURE_HISTOGRAMS: ClipSpec(num_frames=16)}
+TRAINABLE_NAMES = tuple(TRAINABLE_CLIPS)
+MAX_CACHED_HISTOGRAMS = 5  # views of a clip
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """What a run is. The defaults are the paper's (section 3.3), except where a line says so.
 
     Args:
-        model: one of `MODEL_NAMES`.
+        model: one of `TRAINABLE_NAMES`.
         clip: what the model sees; by default the model's clip in the paper.
         width: scale of all filters and hidden units; 1 is the paper's.
+        histogram_words: of `feature_histograms` alone, the words of each codebook; 850 give 24,759 dimensions, the
+            paper has 25,000 (section 4.1).
+        hidden_layers: of `feature_histograms` alone, 1 or 2.
         dropout: rate after the first hidden dense layer, and after the second unless `top_dropout` is given.
         top_dropout: rate after the second hidden dense layer, just below the top layer; by default 0.9 where a
             pretrained net is fine-tuned (section 4.2), else `dropout`.
@@ -198,12 +207,14 @@ class TrainConfig:
             `scratch` (all, and nothing is taken from the other run), the modes of section 4.2. Must be given with
             `init_from`.
         cached_views: in the modes `top` and `top3`, the number of augmented views of each clip whose features are
-            computed once, before training; 0 computes them anew in every step, from ever new views.
+            computed once, before training; 0 computes them anew in every step, from ever new views. Of
+            `feature_histograms`, whose features are always computed once, 1 to 5.
         loss: `softmax`, cross-entropy of one distribution over the classes; or `sigmoid`, the sum of the classes'
             binary cross-entropies, for videos of several labels.
         label_smoothing: part of the target that is spread over the classes; 0 in the paper.
         class_weights: `none`, or `balanced`: clips count in inverse proportion to how many their class has.
-        optimizer: `sgd` (with momentum) or `adamw`.
+        optimizer: `sgd` (with momentum) or `adamw`; by default `sgd`, the paper's, but `adamw` for
+            `feature_histograms`, of which the paper does not say.
         momentum: of `sgd`; 0.9 in the paper.
         learning_rate: above 0; 1e-3 in the paper.
         schedule: `plateau` divides the rate by 10 when the validation error has stopped improving, or, where there are
@@ -229,6 +240,8 @@ class TrainConfig:
     model: str = "multires"
     clip: ClipSpec = None  # type: ignore[assignment]  # __post_init__ puts the model's own
     width: float = 1.0
+    histogram_words: int = 850
+    hidden_layers: int = 1
     dropout: float = 0.5
     top_dropout: float = None  # type: ignore[assignment]  # as above
     lrn_beta: float = 0.5
@@ -238,7 +251,7 @@ class TrainConfig:
     loss: str = "softmax"
     label_smoothing: float = 0.0
     class_weights: str = "none"
-    optimizer: str = "sgd"
+    optimizer: str = None  # type: ignore[assignment]  # as above
     momentum: float = 0.9
     learning_rate: float = 1e-3
     schedule: str = "plateau"
@@ -255,7 +268,7 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self):
-        check_choice("model", self.model, MODEL_NAMES)
+        check_choice("model", self.model, TRAINABLE_NAMES)
         if self.init_from is not None:
             object.__setattr__(self, "init_from", str(self.init_from))  # a Path is no JSON
         elif self.finetune is None:
@@ -266,11 +279,15 @@ class TrainConfig:
         if self.init_from is None and self.finetune != "scratch":
             raise ConfigError(f"init_from must be the folder of a run for finetune={self.finetune}. Received: none")
         if self.clip is None:
-            object.__setattr__(self, "clip", MODEL_CLIPS[self.model])
+            object.__setattr__(self, "clip", TRAINABLE_CLIPS[self.model])
         if self.top_dropout is None:
             of_section_4_2 = self.dropout if self.finetune == "scratch" else FINETUNED_TOP_DROPOUT
             object.__setattr__(self, "top_dropout", of_section_4_2)
+        if self.optimizer is None:
+            object.__setattr__(self, "optimizer", "adamw" if self.model == FEATURE_HISTOGRAMS else "sgd")
         check_number("width", self.width, above=0, below=8)
+        check_int("histogram_words", self.histogram_words, 1, 100_000)
+        check_int("hidden_layers", self.hidden_layers, 1, 2)
         check_number("dropout", self.dropout, least=0, below=1)
         check_number("top_dropout", self.top_dropout, least=0, below=1)
         check_number("lrn_beta", self.lrn_beta, above=0, below=8)
@@ -293,9 +310,30 @@ class TrainConfig:
         check_number("mixup_alpha", self.mixup_alpha, least=0)
         check_choice("dtype_policy", self.dtype_policy, DTYPE_POLICIES)
         check_int("seed", self.seed, 0, 2**31 - 1)
+        if self.model == FEATURE_HISTOGRAMS:
+            self._check_histograms()
+
+    def _check_histograms(self):
+        """Refuses what features that are computed once cannot give, instead of leaving it out."""
+        if self.init_from is not None:
+            raise ConfigError(f"init_from must not be given for {self.model}. Received: {self.init_from!r}")
+        for name in ("colour_jitter", "time_jitter", "mixup_alpha"):
+            if getattr(self, name):
+                raise ConfigError(
+                    f"{name} must be 0 for {self.model}, whose features are computed once. "
+                    f"Received: {getattr(self, name)!r}"
+                )
+        check_int("cached_views", self.cached_views, 1, MAX_CACHED_HISTOGRAMS)
 
     def model_arguments(self):
-        """The arguments of `build_model` besides the name and the number of classes."""
+        """What builds the model besides its name and the number of classes."""
+        if self.model == FEATURE_HISTOGRAMS:
+            return {
+                "num_words": self.histogram_words,
+                "hidden_layers": self.hidden_layers,
+                "width": self.width,
+                "dropout": (self.dropout, self.top_dropout),
+            }
         first_dropout = 0.0 if self.finetune == "top" else self.dropout  # frozen layers are in inference mode
         return {
             "num_frames": self.clip.num_frames,
@@ -331,7 +369,7 @@ class ModelCard:
     loss: str = "softmax"
 
     def __post_init__(self):
-        check_choice("model", self.model, MODEL_NAMES)
+        check_choice("model", self.model, TRAINABLE_NAMES)
         check_choice("loss", self.loss, LOSSES)
         if not self.classes or not all(isinstance(name, str) for name in self.classes):
             raise ConfigError(f"classes must be a list of class names. Received: {self.classes!r:.80}")

@@ -142,7 +142,7 @@ def _load_run(path):
 
     run = load_run(path)
     about = {"format": "run", "precision": "float32", "checkpoint": run.checkpoint.name}
-    return run.card, about, lambda clips: probabilities(run.card, run.model.predict_on_batch(clips))
+    return run.card, about, lambda clips: probabilities(run.card, run.model.predict_on_batch(run.inputs(clips)))
 
 
 def _load_saved_model(path):

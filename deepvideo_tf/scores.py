@@ -253,7 +253,7 @@ def _permutation(clip, num_frames):
 
 def _clip_scores(run, views):
     """float32 `[clip, class]`: the views' probabilities averaged."""
-    logits = run.model.predict_on_batch(views.reshape(-1, *views.shape[2:]))
+    logits = run.model.predict_on_batch(run.inputs(views.reshape(-1, *views.shape[2:])))
     return probabilities(run.card, logits).reshape(*views.shape[:2], -1).mean(axis=1)
 
 

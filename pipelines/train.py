@@ -3,6 +3,10 @@
   deepvideo-train --shards_dir=SHARDS --workdir=RUN --model=multires --width=0.25
 
 Interrupted, the same command goes on at the exact step. The flags' defaults are the paper's where it states them.
+The paper's baseline, hand-made features and a perceptron:
+
+  deepvideo-train --shards_dir=SHARDS --workdir=RUN --model=feature_histograms
+
 From another run's weights, training the top layer only:
 
   deepvideo-train --shards_dir=SHARDS --workdir=RUN2 --model=multires --width=0.25 --init_from=RUN --finetune=top
@@ -19,10 +23,10 @@ from deepvideo_tf.config import (
     DTYPE_POLICIES,
     FINETUNE_MODES,
     LOSSES,
-    MODEL_CLIPS,
-    MODEL_NAMES,
     OPTIMIZERS,
     SCHEDULES,
+    TRAINABLE_CLIPS,
+    TRAINABLE_NAMES,
     TrainConfig,
 )
 
@@ -32,7 +36,7 @@ _SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. The folder of s
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Required. The run's folder: configuration, checkpoint, export.", required=True
 )
-_MODEL = flags.DEFINE_enum("model", _DEFAULTS.model, MODEL_NAMES, "The model.")
+_MODEL = flags.DEFINE_enum("model", _DEFAULTS.model, TRAINABLE_NAMES, "The model.")
 _NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "Frames the model sees; by default as in the paper.")
 _FRAME_STRIDE = flags.DEFINE_integer(
     "frame_stride", None, "Stored frames from one to the next; by default as in the paper."
@@ -44,6 +48,12 @@ _FLIP = flags.DEFINE_bool("flip", True, "Whether a mirror image keeps its label.
 _WIDTH = flags.DEFINE_float(
     "width", _DEFAULTS.width, "Scale of all filters and hidden units, above 0; 1 is the paper's."
 )
+_HISTOGRAM_WORDS = flags.DEFINE_integer(
+    "histogram_words",
+    _DEFAULTS.histogram_words,
+    "Of feature_histograms: words of each codebook; 850 give 24,759 dimensions.",
+)
+_HIDDEN_LAYERS = flags.DEFINE_integer("hidden_layers", _DEFAULTS.hidden_layers, "Of feature_histograms: 1 or 2.")
 _DROPOUT = flags.DEFINE_float("dropout", _DEFAULTS.dropout, "Dropout rate of the hidden dense layers, below 1.")
 _TOP_DROPOUT = flags.DEFINE_float(
     "top_dropout", None, "Dropout rate just below the top layer; by default 0.9 in fine-tuning, else --dropout."
@@ -56,7 +66,8 @@ _FINETUNE = flags.DEFINE_enum(
 _CACHED_VIEWS = flags.DEFINE_integer(
     "cached_views",
     _DEFAULTS.cached_views,
-    "With --finetune=top or top3: views of each clip whose features are computed once; 0 computes them in every step.",
+    "With --finetune=top or top3: views of each clip whose features are computed once; 0 computes them in every step. "
+    "Of feature_histograms: 1 to 5.",
 )
 _LOSS = flags.DEFINE_enum("loss", _DEFAULTS.loss, LOSSES, "sigmoid is for videos of several labels.")
 _LABEL_SMOOTHING = flags.DEFINE_float(
@@ -65,7 +76,9 @@ _LABEL_SMOOTHING = flags.DEFINE_float(
 _CLASS_WEIGHTS = flags.DEFINE_enum(
     "class_weights", _DEFAULTS.class_weights, CLASS_WEIGHTS, "balanced: clips of rare classes count for more."
 )
-_OPTIMIZER = flags.DEFINE_enum("optimizer", _DEFAULTS.optimizer, OPTIMIZERS, "sgd has momentum.")
+_OPTIMIZER = flags.DEFINE_enum(
+    "optimizer", None, OPTIMIZERS, "sgd, which has momentum, by default; adamw for feature_histograms."
+)
 _MOMENTUM = flags.DEFINE_float("momentum", _DEFAULTS.momentum, "Of sgd, at least 0 and below 1.")
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", _DEFAULTS.learning_rate, "The (first) learning rate.")
 _SCHEDULE = flags.DEFINE_enum(
@@ -110,6 +123,8 @@ def main():
         model=_MODEL.value,
         clip=_clip(),
         width=_WIDTH.value,
+        histogram_words=_HISTOGRAM_WORDS.value,
+        hidden_layers=_HIDDEN_LAYERS.value,
         dropout=_DROPOUT.value,
         top_dropout=_TOP_DROPOUT.value,
         lrn_beta=_LRN_BETA.value,
@@ -151,7 +166,11 @@ def main():
             on_step=_progress_bar(stack),
             on_epoch=_print_epoch,
         )
-    print(f"Run: {_WORKDIR.value}\nSavedModel: {saved_model}")
+    print(f"Run: {_WORKDIR.value}")
+    if saved_model is None:
+        print("No SavedModel: the features are no part of a graph. Predict and evaluate with the run itself")
+    else:
+        print(f"SavedModel: {saved_model}")
     cli.print_next("deepvideo-evaluate", f"--workdir={_WORKDIR.value}", f"--shards_dir={_SHARDS_DIR.value}")
 
 
@@ -182,7 +201,7 @@ def _clip():
         "crop_size_px": _CROP_SIZE_PX.value,
         "flip": _FLIP.value,
     }
-    return replace(MODEL_CLIPS[_MODEL.value], **{name: value for name, value in given.items() if value is not None})
+    return replace(TRAINABLE_CLIPS[_MODEL.value], **{name: value for name, value in given.items() if value is not None})
 
 
 def run():

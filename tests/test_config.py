@@ -38,6 +38,13 @@ def test_the_papers_learning():
     assert MODEL_CLIPS["late_fusion"].span <= ShardSpec().clip_frames
 
 
+def test_the_optimiser_is_the_papers_but_for_the_baseline():
+    assert TrainConfig().optimizer == TrainConfig(model="single_frame").optimizer == "sgd"
+    assert TrainConfig(model="feature_histograms").optimizer == "adamw"
+    assert TrainConfig(model="feature_histograms", optimizer="sgd").optimizer == "sgd"
+    assert TrainConfig(model="feature_histograms").clip == ClipSpec(num_frames=16, crop_size_px=170)
+
+
 @pytest.mark.parametrize("model", MODEL_NAMES)
 def test_a_config_takes_the_clip_of_its_model(model):
     assert TrainConfig(model=model).clip == MODEL_CLIPS[model]

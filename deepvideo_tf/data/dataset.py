@@ -171,7 +171,7 @@ def record_names(shards_dir, split, *, seed, epoch, rows, max_bad_fraction=DEFAU
         shards_dir: the folder of shards.
         split: `train`, `validation` or `test`.
         seed: as `make_dataset` has it.
-        epoch: number of the epoch.
+        epoch: number of the epoch; None for the order of the shards.
         rows: places in the epoch, counted in clips from its beginning.
         max_bad_fraction: the part of the records that may be damaged.
 
@@ -183,7 +183,8 @@ def record_names(shards_dir, split, *, seed, epoch, rows, max_bad_fraction=DEFAU
     """
     reader = _Reader(read_manifest(shards_dir, split), shards_dir, max_bad_fraction)
     wanted, found = set(rows), {}
-    for row, record in enumerate(reader.shuffled_records(seed, epoch, 0, 1)):
+    in_turn = reader.whole_records() if epoch is None else reader.shuffled_records(seed, epoch, 0, 1)
+    for row, record in enumerate(in_turn):
         if row in wanted:
             data = records.record_to_dict(record)
             found[row] = f"{data['video_id']} clip {data['clip_index']}"
@@ -291,13 +292,15 @@ class _Reader:
         Args:
             stand_in: whether other records stand in for damaged ones, or these are left out.
         """
+        return _from_blocks(lambda: _in_blocks(self.whole_records(stand_in=stand_in)))
+
+    def whole_records(self, *, stand_in=True):
+        """Yields what `in_order` holds, as bytes."""
 
         def once():
             return itertools.chain.from_iterable(map(self._whole_records, self._paths))
 
-        return _from_blocks(
-            lambda: _in_blocks(itertools.islice(_again_and_again(once), self.records) if stand_in else once())
-        )
+        return itertools.islice(_again_and_again(once), self.records) if stand_in else once()
 
     def shuffled(self, seed, epoch, worker):
         """A dataset of an epoch's encoded records, string scalars, in an order that is a function of the arguments.

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 import deepvideo_tf
-from deepvideo_tf.config import FUSIONS, to_json
+from deepvideo_tf.config import FEATURE_HISTOGRAMS, FUSIONS, to_json
 from deepvideo_tf.errors import ModelFileError
 from deepvideo_tf.models.description import describe
 from deepvideo_tf.training.checkpoints import Run
@@ -69,6 +69,22 @@ def with_probabilities(run: Run, model=None):
     model = run.model if model is None else model
     probabilities = keras.layers.Activation(run.card.loss, dtype="float32", name="probabilities")(model.output)
     return keras.Model(model.input, {"probabilities": probabilities}, name=model.name)
+
+
+def check_exportable(run: Run):
+    """Refuses a run whose model is not all that it takes from pixels to classes.
+
+    Args:
+        run: the trained run.
+
+    Raises:
+        ModelFileError: its inputs are features that no graph computes.
+    """
+    if run.card.model == FEATURE_HISTOGRAMS:
+        raise ModelFileError(
+            f"{run.checkpoint.parent.parent}: a {run.card.model} cannot be exported, since its features are no part of "
+            "a graph: predict and evaluate with the run itself"
+        )
 
 
 def check_size(model, path):

@@ -10,7 +10,14 @@ import tensorflow as tf
 
 from deepvideo_tf.config import CARD_NAME
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.exporting.card import LABELS_NAME, card_text, check_size, labels_text, with_probabilities
+from deepvideo_tf.exporting.card import (
+    LABELS_NAME,
+    card_text,
+    check_exportable,
+    check_size,
+    labels_text,
+    with_probabilities,
+)
 from deepvideo_tf.files import write_bytes_atomically
 from deepvideo_tf.predictors import SHA256_DIGITS
 from deepvideo_tf.training.checkpoints import load_run
@@ -30,8 +37,8 @@ def export_onnx(workdir, path):
         The path.
 
     Raises:
-        ModelFileError: the run cannot be loaded, the file not be written or hold it, or the packages that convert are
-            missing.
+        ModelFileError: the run cannot be loaded or exported, the file not be written or hold it, or the packages that
+            convert are missing.
         ConfigError: the path does not end in `.onnx`.
     """
     path = Path(path)
@@ -43,6 +50,7 @@ def export_onnx(workdir, path):
     except ImportError:
         raise ModelFileError("ONNX needs the extra: pip install 'deepvideo-tf[onnx]'") from None
     run = load_run(workdir)
+    check_exportable(run)
     model = with_probabilities(run)
     check_size(model, path)
     try:

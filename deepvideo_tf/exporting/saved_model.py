@@ -14,7 +14,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from deepvideo_tf.config import CARD_NAME, DecodeLimits, check_choice
 from deepvideo_tf.errors import ModelFileError
-from deepvideo_tf.exporting.card import LABELS_NAME, card_text, labels_text, with_probabilities
+from deepvideo_tf.exporting.card import LABELS_NAME, card_text, check_exportable, labels_text, with_probabilities
 from deepvideo_tf.files import hash_of, sync
 from deepvideo_tf.predictors import read_saved_model_card
 from deepvideo_tf.training.checkpoints import Run, load_run
@@ -49,11 +49,12 @@ def export_saved_model(workdir, export_dir, *, precision="float32"):
         Path of the version folder, `<export_dir>/<version>`.
 
     Raises:
-        ModelFileError: the run cannot be loaded, or the folder not be written.
+        ModelFileError: the run cannot be loaded or exported, or the folder not be written.
         ConfigError: there is no such precision.
     """
     check_choice("precision", precision, PRECISIONS)
     run = load_run(workdir)
+    check_exportable(run)
     export_dir = Path(export_dir)
     unfinished = export_dir / ".unfinished"
     try:

@@ -14,7 +14,14 @@ import tensorflow as tf
 from deepvideo_tf.config import CARD_NAME, check_choice
 from deepvideo_tf.data.dataset import make_dataset
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.exporting.card import LABELS_NAME, card_text, check_size, labels_text, with_probabilities
+from deepvideo_tf.exporting.card import (
+    LABELS_NAME,
+    card_text,
+    check_exportable,
+    check_size,
+    labels_text,
+    with_probabilities,
+)
 from deepvideo_tf.exporting.low_rank import reduce_rank
 from deepvideo_tf.files import write_bytes_atomically
 from deepvideo_tf.training.checkpoints import load_run
@@ -50,8 +57,8 @@ def export_tflite(workdir, path, *, quantization="float32", dense_rank=None, con
         The path.
 
     Raises:
-        ModelFileError: the run cannot be loaded, the file not be written or hold it, or the package that quantises is
-            missing.
+        ModelFileError: the run cannot be loaded or exported, the file not be written or hold it, or the package that
+            quantises is missing.
         ConfigError: an argument is outside its range, or there are no shards where they are needed.
         ShardError: the shards are missing or damaged.
     """
@@ -63,6 +70,7 @@ def export_tflite(workdir, path, *, quantization="float32", dense_rank=None, con
     if (has_ranks or quantization == "int8") and shards_dir is None:
         raise ConfigError("shards_dir must be given for int8, dense_rank and conv_rank: they are fitted to its clips")
     run = load_run(workdir)
+    check_exportable(run)
     model = run.model
     if has_ranks:
         clips = _calibration_clips(shards_dir, run.card.clip, RANK_CLIPS)

@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ import h5py
 import keras
 import numpy as np
 
-from deepvideo_tf.config import ModelCard, TrainConfig, from_json, to_json
+from deepvideo_tf.config import FEATURE_HISTOGRAMS, ModelCard, TrainConfig, from_json, to_json
 from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError, first_line
 from deepvideo_tf.files import hash_of, reserve, sync
 from deepvideo_tf.models.registry import build_model
@@ -47,9 +48,11 @@ class Run:
     Args:
         config: how it was trained.
         card: the model's classes, clip and shards.
-        model: a `keras.Model` in float32, from uint8 clips to logits.
+        model: a `keras.Model` in float32, from what `inputs` gives to logits.
         checkpoint: path of the file that its weights come from.
         shards: a hash of the shards that it was trained on.
+        inputs: from uint8 clips `[batch, time, height, width, 3]` to what the model takes: to the clips themselves, or
+            to their histograms.
     """
 
     config: TrainConfig
@@ -57,6 +60,7 @@ class Run:
     model: keras.Model
     checkpoint: Path
     shards: str
+    inputs: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -340,8 +344,45 @@ def load_run(workdir):
     description = read_description(path)
     config, card = description.config, description.card
     try:
-        model = build_model(card.model, len(card.classes), **config.model_arguments())
-    except ConfigError as error:
+        model = build_untrained(config, len(card.classes))
+    except (ConfigError, ModelFileError) as error:
         raise ModelFileError(f"{path}: {error}") from None
     load_weights(path, model)
-    return Run(config, card, model, path, description.shards)
+    return Run(config, card, model, path, description.shards, inputs_of(config, model))
+
+
+def build_untrained(config, num_classes):
+    """Builds the model of a run, a network or the perceptron over histograms.
+
+    Args:
+        config: `TrainConfig`.
+        num_classes: number of logits.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        ConfigError: an argument is outside its range.
+        ModelFileError: the packages that make histograms are missing.
+    """
+    if config.model != FEATURE_HISTOGRAMS:
+        return build_model(config.model, num_classes, **config.model_arguments())
+    try:
+        from deepvideo_tf.baseline.classifier import build_classifier
+    except ImportError:
+        raise ModelFileError(f"{config.model} needs the extra: pip install 'deepvideo-tf[baseline]'") from None
+    return build_classifier(num_classes, **config.model_arguments())
+
+
+def inputs_of(config, model):
+    """What makes clips into the inputs of a run's model: `Run.inputs`.
+
+    Args:
+        config: `TrainConfig`.
+        model: from `build_untrained`, with its weights.
+    """
+    if config.model != FEATURE_HISTOGRAMS:
+        return lambda clips: clips
+    from deepvideo_tf.baseline.classifier import vectors_of
+
+    return vectors_of(model)

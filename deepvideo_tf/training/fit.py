@@ -24,7 +24,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deepvideo_tf.config import ModelCard, TrainConfig, check_number, to_json
+from deepvideo_tf.config import FEATURE_HISTOGRAMS, ModelCard, TrainConfig, check_number, to_json
 from deepvideo_tf.data.dataset import (
     DEFAULT_MAX_BAD_FRACTION,
     check_clip,
@@ -37,11 +37,11 @@ from deepvideo_tf.data.shards import Manifest, check_classes, manifest_path, rea
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
 from deepvideo_tf.exporting.saved_model import export_saved_model, exported_from, latest_version
 from deepvideo_tf.files import write_text_atomically
-from deepvideo_tf.models.registry import build_model
 from deepvideo_tf.training import initialization, transfer
 from deepvideo_tf.training.checkpoints import (
     Description,
     Progress,
+    build_untrained,
     find_checkpoint,
     has_checkpoints,
     load_states,
@@ -71,12 +71,15 @@ def train(
     on_step=None,
     on_epoch=None,
 ):
-    """Trains a model on the `train` shards and ends by exporting it (section 3.3).
+    """Trains a model on the `train` shards and ends by exporting it (section 3.3), if it is a network.
 
     Run again with the same arguments, it goes on at the step of the last checkpoint and ends with the same weights as
     if nothing had happened, bit by bit on a CPU. There is a checkpoint after each epoch, every few minutes, and when
     the run is told to stop (SIGINT, SIGTERM). A finished run is left as it is. If the shards have a `validation` split,
     its loss and Hit@1 are computed after every epoch, and the best epoch's weights are the ones that are exported.
+
+    Of `feature_histograms` the features are computed first, and kept beside the shards (`baseline/cache.py`). It is not
+    exported: its features are no part of a graph.
 
     Args:
         config: what the run is.
@@ -90,7 +93,7 @@ def train(
         on_epoch: called after each epoch with its number, from 1, and its losses, Hit@1 and learning rate, a dict.
 
     Returns:
-        Path of the exported SavedModel's version folder.
+        Path of the exported SavedModel's version folder; None where there is none.
 
     Raises:
         ShardError: the shards are missing, unfinished or damaged, or the validation shards do not go with them.
@@ -113,6 +116,8 @@ def train(
             if run.progress.epoch < config.num_epochs:
                 _write_config(run)
                 _train_all_epochs(run)
+        if config.model == FEATURE_HISTOGRAMS:
+            return None
         export_dir = Path(workdir) / "saved_model"
         exported = latest_version(export_dir)
         if exported is not None and exported_from(exported) == find_checkpoint(workdir, best=True).name:
@@ -162,7 +167,7 @@ def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
         _check_workdir(workdir, there, Description(config, card, shards, there.progress))
         set_aside_damaged(workdir)
     keras.utils.set_random_seed(config.seed)
-    model = build_model(config.model, len(card.classes), **config.model_arguments())
+    model = build_untrained(config, len(card.classes))
     if checkpoint is None and config.finetune != "scratch":
         taken, new = transfer.take_weights(model, card, config)
         logger.info("weights from %s: %s; new: %s", config.init_from, ", ".join(taken), ", ".join(new) or "none")
@@ -193,6 +198,8 @@ def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
         run.progress = there.progress
         run.metrics = load_states(checkpoint, model)
         remove_superseded(workdir, checkpoint.name)  # which a kill may have prevented
+    elif config.model == FEATURE_HISTOGRAMS:
+        _learn_codebooks(run)
     elif config.finetune == "scratch":
         _initialize(run)
     return run
@@ -204,6 +211,13 @@ def _initialize(run):
     batches = batches.take(math.ceil(initialization.CLIPS / run.config.global_batch_size))
     clips = np.concatenate([clips for clips, _, _ in batches.as_numpy_iterator()])
     initialization.initialize_from_clips(run.model, clips[: initialization.CLIPS])
+
+
+def _learn_codebooks(run):
+    from deepvideo_tf.baseline.cache import learn_codebooks
+    from deepvideo_tf.baseline.classifier import set_codebooks
+
+    set_codebooks(run.model, learn_codebooks(run.shards_dir, run.config.clip, run.config.histogram_words))
 
 
 def _validation_split(shards_dir):
@@ -275,7 +289,10 @@ def _write_config(run):
 
 
 def _train_all_epochs(run):
-    datasets = _cached_datasets(run) if run.frozen else _datasets(run)
+    if run.config.model == FEATURE_HISTOGRAMS:
+        datasets = _histogram_datasets(run)
+    else:
+        datasets = _cached_datasets(run) if run.frozen else _datasets(run)
     with _naming_tensorboard(run):
         run.tensorboard = tf.summary.create_file_writer(str(run.workdir / "tensorboard"))
     with _stopping_at_signals(run):
@@ -369,6 +386,42 @@ def _cached_datasets(run):
         cached = table("validation", unweighted, rows)
         validation = transfer.FeatureBatches(cached, config.global_batch_size, np.arange(rows))
     return training, validation
+
+
+def _histogram_datasets(run):
+    """As `_datasets`, of histograms that are computed first; each clip is seen in another view each epoch."""
+    from deepvideo_tf.baseline.cache import VectorBatches, clip_vectors
+    from deepvideo_tf.baseline.classifier import codebooks_of
+
+    config, codebooks = run.config, codebooks_of(run.model)
+
+    def vectors(split, num_views):
+        return clip_vectors(
+            run.shards_dir, split, config.clip, codebooks, num_views, max_bad_fraction=run.max_bad_fraction
+        )
+
+    def batches(vectors, order, views, class_weights, first_step=0):
+        return VectorBatches(
+            vectors,
+            config.global_batch_size,
+            order,
+            views,
+            multi_label=config.loss == "sigmoid",
+            class_weights=class_weights,
+            first_step=first_step,
+        )
+
+    train = vectors("train", config.cached_views)
+
+    def training(epoch, first_step):
+        views = np.random.default_rng([config.seed, epoch, 1]).integers(train.num_views, size=len(train))
+        return batches(train, _cached_order(run, epoch), views, run.class_weights, first_step)
+
+    for split in _validation_split(run.shards_dir):
+        judged = vectors(split, 1)
+        every = np.arange(len(judged))
+        return training, batches(judged, every, np.zeros_like(every), np.ones(len(run.card.classes)))
+    return training, None
 
 
 def _cached_order(run, epoch):
@@ -508,9 +561,9 @@ def _non_finite(run, loss):
     epoch, step = run.progress.epoch, run.progress.step
     size = run.config.global_batch_size
     rows = range(step * size, min((step + 1) * size, run.manifest.records))
-    if run.frozen:
+    if run.frozen or run.config.model == FEATURE_HISTOGRAMS:
         rows = _cached_order(run, epoch)[rows.start : rows.stop]
-        epoch %= min(run.config.cached_views, run.config.num_epochs)
+        epoch = epoch % min(run.config.cached_views, run.config.num_epochs) if run.frozen else None
     names = record_names(
         run.shards_dir,
         "train",

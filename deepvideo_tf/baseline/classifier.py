@@ -1,0 +1,101 @@
+"""The baseline's classifier: a perceptron with ReLU over the histograms of a clip (section 4.1)."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from deepvideo_tf.baseline.codebooks import Codebook, clip_vector, vector_dims
+from deepvideo_tf.baseline.features import KIND_DIMS, KINDS
+
+HIDDEN_UNITS = 1024  # of a layer at width 1; the paper does not say how many
+CODEBOOKS_LAYER = "codebooks"
+
+
+@keras.saving.register_keras_serializable(package="deepvideo_tf")
+class Codebooks(layers.Layer):
+    """Passes its input on. Its weights are the codebooks that the input is made with, so that a checkpoint has them.
+
+    Args:
+        num_words: words of each codebook.
+    """
+
+    def __init__(self, num_words, **kwargs):
+        super().__init__(**kwargs)
+        self.num_words = num_words
+
+    def build(self, input_shape):
+        fixed = {"trainable": False, "dtype": "float32"}
+        for kind, dims in KIND_DIMS.items():
+            self.add_weight(shape=(self.num_words, dims), initializer="zeros", name=kind, **fixed)
+            self.add_weight(shape=(), initializer="ones", name=f"{kind}_width", **fixed)
+
+    def call(self, inputs):
+        return inputs
+
+    def get_config(self):
+        return {**super().get_config(), "num_words": self.num_words}
+
+
+def build_classifier(num_classes, *, num_words, hidden_layers, width, dropout):
+    """Builds the classifier.
+
+    Args:
+        num_classes: number of logits.
+        num_words: words of each codebook.
+        hidden_layers: 1 or 2.
+        width: scale of the hidden units, of which there are `HIDDEN_UNITS` at 1.
+        dropout: rates after the hidden layers, a pair: after the first of two, and below the top layer.
+
+    Returns:
+        A `keras.Model` from `histograms`, float16 `[batch, vector_dims]`, to logits, float32 `[batch, num_classes]`.
+        The top layer begins at 0.
+    """
+    inputs = keras.Input((vector_dims(num_words),), dtype="float16", name="histograms")
+    x = ops.cast(inputs, "float32")
+    x = Codebooks(num_words, name=CODEBOOKS_LAYER)(x)
+    units = max(1, round(HIDDEN_UNITS * width))
+    for number in range(hidden_layers):
+        is_last = number == hidden_layers - 1
+        x = layers.Dense(units, activation="relu", name=f"hidden{number + 1}")(x)
+        x = layers.Dropout(dropout[is_last], name=f"dropout{number + 1}")(x)
+    logits = layers.Dense(num_classes, kernel_initializer="zeros", dtype="float32", name="logits")(x)
+    return keras.Model(inputs, logits, name="feature_histograms")
+
+
+def set_codebooks(model, codebooks):
+    """Gives a classifier the codebooks that its inputs are made with.
+
+    Args:
+        model: from `build_classifier`.
+        codebooks: dict from each of `KINDS` to its `Codebook`.
+    """
+    weights = [part for kind in KINDS for part in (codebooks[kind].words, codebooks[kind].width)]
+    model.get_layer(CODEBOOKS_LAYER).set_weights([np.asarray(part, np.float32) for part in weights])
+
+
+def codebooks_of(model):
+    """The codebooks of a classifier: dict from each of `KINDS` to its `Codebook`."""
+    weights = iter(model.get_layer(CODEBOOKS_LAYER).get_weights())
+    return {kind: Codebook(next(weights), float(next(weights))) for kind in KINDS}
+
+
+def vectors_of(model):
+    """What makes clips into the inputs of a classifier.
+
+    Args:
+        model: from `build_classifier`, with its codebooks.
+
+    Returns:
+        A function from uint8 clips `[batch, time, height, width, 3]` to float16 `[batch, vector_dims]`.
+    """
+    codebooks = codebooks_of(model)
+
+    def vectors(clips):
+        # OpenCV and NumPy let other threads work.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return np.stack(list(pool.map(lambda clip: clip_vector(clip, codebooks), clips)))
+
+    return vectors
