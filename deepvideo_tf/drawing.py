@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepvideo_tf.config import DecodeLimits
+from deepvideo_tf.config import DecodeLimits, check_int
 from deepvideo_tf.data.decode import Frame, open_container, read_frames, read_index
 from deepvideo_tf.errors import ConfigError, DeepVideoError
 from deepvideo_tf.prediction import HOP_S, predict_stream
@@ -29,7 +29,8 @@ def annotate_video(
     """Writes a copy of a video with its running likeliest classes drawn on it.
 
     The copy is H.264 in an mp4 file, with square pixels, upright, at the times of the original, 240 px high and wide at
-    least; its sound is the original's where mp4 files can hold it, and is left out with a warning where not.
+    least; its sound is the original's where mp4 files can hold it, and is left out with a warning where not. The font
+    has Latin letters only.
 
     Args:
         predictor: from `load_predictor`.
@@ -51,7 +52,8 @@ def annotate_video(
     path, limits = Path(path), limits or DecodeLimits()
     if path.suffix != ".mp4":
         raise ConfigError(f"the annotated copy must end in .mp4. Received: {str(path)!r}")
-    if path.exists() and os.path.samefile(path, video):
+    check_int("top", top, 1)
+    if path.exists() and os.path.exists(video) and os.path.samefile(path, video):
         raise ConfigError(f"{path}: the annotated copy would replace the video itself")
     index = read_index(video, limits)
     moments = predict_stream(

@@ -1,13 +1,15 @@
 """Writing files so that nobody ever sees half of one."""
 
+import contextlib
 import hashlib
 import os
 import shutil
+import threading
 from pathlib import Path
 
 
 def write_text_atomically(path, text):
-    """Writes a UTF-8 text file under a temporary name, syncs it to the disk and renames it.
+    """Writes a UTF-8 text file under a temporary name, syncs it to the disk and renames it; for one writer at a time.
 
     Args:
         path: the file; one that is there is replaced.
@@ -16,11 +18,11 @@ def write_text_atomically(path, text):
     Raises:
         OSError: it cannot be written.
     """
-    write_bytes_atomically(path, text.encode())
+    _write_atomically(Path(path), text.encode(), f"{Path(path).name}.tmp")  # the next one writes over a killed one's
 
 
 def write_bytes_atomically(path, content):
-    """Writes a file under a temporary name, syncs it to the disk and renames it.
+    """Writes a file under a temporary name, syncs it to the disk and renames it; also beside other writers.
 
     Args:
         path: the file; one that is there is replaced.
@@ -29,16 +31,22 @@ def write_bytes_atomically(path, content):
     Raises:
         OSError: it cannot be written.
     """
-    path = Path(path)
-    temporary = path.with_name(f"{path.name}.tmp")
+    _write_atomically(Path(path), content, f"{Path(path).name}.{os.getpid()}-{threading.get_ident()}.tmp")
+
+
+def _write_atomically(path, content, temporary_name):
+    temporary = path.with_name(temporary_name)
     try:
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:  # Ctrl-C, too
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            error.filename = str(path)  # not that of the temporary one
         raise
 
 

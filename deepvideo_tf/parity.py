@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from deepvideo_tf.config import check_int, check_number
-from deepvideo_tf.data.dataset import make_dataset
-from deepvideo_tf.errors import ConfigError, ModelFileError
+from deepvideo_tf.data.dataset import make_dataset, naming_damage
+from deepvideo_tf.data.shards import check_card, read_manifest
+from deepvideo_tf.errors import ConfigError, ModelFileError, first_line
 from deepvideo_tf.predictors import find_model
 from deepvideo_tf.training.checkpoints import find_checkpoint, read_description
 
@@ -48,17 +49,26 @@ def check_parity(
 
     Raises:
         ModelFileError: a model cannot be loaded, or is not the run's.
-        ShardError: the shards are missing or damaged.
+        ShardError: the shards are missing or damaged, or have other classes.
         ConfigError: an argument is outside its range, or the shards cannot give such clips.
     """
+    if isinstance(models, (str, Path)):
+        raise ConfigError(f"models must be a list of paths. Received: {models!r}")
     check_int("max_clips", max_clips, 1)
     check_number("max_hit_at_1_loss", max_hit_at_1_loss, least=0, below=1.0001)
     checkpoint = find_checkpoint(workdir, best=True)
     card = read_description(checkpoint).card
-    clips, targets = _clips(shards_dir, split, card, max_clips)
+    check_card(workdir, card, shards_dir, read_manifest(shards_dir, split))
+    for model in models:
+        find_model(model)
+    with naming_damage(shards_dir, split):
+        clips, targets = _clips(shards_dir, split, card, max_clips)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        np.save(Path(folder) / "clips.npy", clips)
+        try:
+            np.save(Path(folder) / "clips.npy", clips)
+        except OSError as error:
+            raise ConfigError(f"{folder}: the clips cannot be kept there: {first_line(error)}") from None
         for model in (workdir, *models):
             rows.append(_measured(model, checkpoint.name, Path(folder), on_model))
     expected = rows[0]["probabilities"]
@@ -75,10 +85,6 @@ def _clips(shards_dir, split, card, max_clips):
     wanted = set(np.linspace(0, count - 1, min(count, max_clips)).round().astype(int))
     pairs = [pair for number, pair in enumerate(dataset.as_numpy_iterator()) if number in wanted]
     clips, targets = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
-    if targets.shape[1] != len(card.classes):
-        raise ConfigError(
-            f"{shards_dir}: expected shards of the run's {len(card.classes)} classes. Received: {targets.shape[1]}"
-        )
     return clips, targets
 
 
@@ -97,8 +103,8 @@ def _measured(path, checkpoint, folder, on_model):
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-            raise ModelFileError(f"{path}: it cannot be measured: {lines[-1]:.300}")
+            said = (done.stderr.strip().splitlines() or [f"its process ended with status {done.returncode}"])[-1]
+            raise ModelFileError(said[:300] if str(path) in said else f"{path}: it cannot be measured: {said:.300}")
         answer = json.loads((folder / "answer.json").read_text())
         latency_ms[str(threads)] = answer["latency_ms"]
         if on_model is not None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepvideo_tf.config import CARD_NAME, ModelCard, from_json
+from deepvideo_tf.config import CARD_NAME, ModelCard, check_int, from_json
 from deepvideo_tf.errors import ConfigError, ModelFileError, first_line
 
 SHA256_DIGITS = 64
@@ -50,8 +50,17 @@ def load_predictor(model_path, *, num_threads=None):
 
     Raises:
         ModelFileError: it is none of these, is damaged, or the package that reads it is not installed.
+        ConfigError: `num_threads` is no whole number above 0.
     """
-    kind, path = find_model(model_path)
+    if num_threads is not None:
+        check_int("num_threads", num_threads, 1)
+    try:
+        return _load(*find_model(model_path), num_threads)
+    except OSError as error:  # files that may not be read, names that are too long
+        raise ModelFileError(f"{model_path}: cannot be read: {error.strerror or first_line(error)}") from None
+
+
+def _load(kind, path, num_threads):
     if kind in ("run", "saved_model"):
         card, about, answer = {"run": _load_run, "saved_model": _load_saved_model}[kind](path)
     else:
@@ -137,8 +146,11 @@ def _check_shapes(card, clip_shape, output_shape, path):
 
 
 def _load_run(path):
-    from deepvideo_tf.training.checkpoints import load_run
-    from deepvideo_tf.training.metrics import probabilities
+    try:
+        from deepvideo_tf.training.checkpoints import load_run
+        from deepvideo_tf.training.metrics import probabilities
+    except ImportError as error:
+        raise ModelFileError(f"{path}: reading runs needs TensorFlow and Keras: {first_line(error)}") from None
 
     run = load_run(path)
     about = {"format": "run", "precision": "float32", "checkpoint": run.checkpoint.name}
@@ -146,7 +158,10 @@ def _load_run(path):
 
 
 def _load_saved_model(path):
-    import tensorflow as tf
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise ModelFileError(f"{path}: reading SavedModels needs TensorFlow: {first_line(error)}") from None
 
     card, about = read_saved_model_card(path)
     _check_hash(path, path / "saved_model.pb", about.get("graph_sha256"))
@@ -180,7 +195,7 @@ def _load_tflite(path, num_threads):
         interpreter = Interpreter(model_path=str(path), num_threads=num_threads)
         interpreter.allocate_tensors()
         clip, output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    except ModelFileError:
+    except (ModelFileError, PermissionError):
         raise
     except Exception as error:  # damage shows itself as anything
         raise ModelFileError(f"{path}: not a TFLite file of this package: {first_line(error)}") from None

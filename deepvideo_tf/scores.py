@@ -24,7 +24,7 @@ from deepvideo_tf.data.dataset import (
     naming_damage,
 )
 from deepvideo_tf.data.sampling import MAX_VIEWS
-from deepvideo_tf.data.shards import check_classes, read_manifest
+from deepvideo_tf.data.shards import check_card, read_manifest
 from deepvideo_tf.errors import ModelFileError, ShardError, first_line
 from deepvideo_tf.training.checkpoints import load_run
 from deepvideo_tf.training.metrics import probabilities
@@ -151,13 +151,7 @@ def load_fitting_run(workdir, shards_dir, manifest):
         ConfigError: the shards cannot give the model's clips.
     """
     run = load_run(workdir)
-    check_classes(workdir, run.card.classes, shards_dir, manifest.classes)
-    for name in ("frame_size_px", "frame_rate_fps"):
-        ours, theirs = getattr(run.card.shards, name), getattr(manifest.spec, name)
-        if ours != theirs:
-            raise ModelFileError(
-                f"{workdir}: was trained on clips of {name}={ours}, those in {shards_dir} have {theirs}"
-            )
+    check_card(workdir, run.card, shards_dir, manifest)
     check_clip(manifest, run.card.clip, shards_dir)
     return run
 

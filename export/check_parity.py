@@ -75,7 +75,9 @@ def _latency(latency_ms):
 
 
 def _kind(row):
-    ranks = [f"{rank}" for rank in (row["dense_rank"], row["conv_rank"]) if rank is not None]
+    ranks = (
+        [str(row[name] or "-") for name in ("dense_rank", "conv_rank")] if row["dense_rank"] or row["conv_rank"] else []
+    )
     precision = row["precision"].replace("dynamic_int8", "dynamic")
     return f"{row['format']} {precision}" + (f" {'/'.join(ranks)}" if ranks else "")
 

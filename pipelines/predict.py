@@ -15,13 +15,14 @@ others are classified, and the exit status is 1. TFLite files need no TensorFlow
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
 from absl import flags
 
 from deepvideo_tf import cli
-from deepvideo_tf.config import DecodeLimits
+from deepvideo_tf.config import DecodeLimits, check_number
 from deepvideo_tf.data.annotations import find_videos
 from deepvideo_tf.errors import BadVideoError, ConfigError
 
@@ -38,7 +39,7 @@ _ANNOTATE = flags.DEFINE_string("annotate", None, "A folder for copies of the vi
 _STREAM = flags.DEFINE_bool("stream", False, "Answer while the video runs, from a file or a camera's number.")
 _HOP_S = flags.DEFINE_float("hop_s", 0.5, "Seconds from one answer of --stream or --annotate to the next.")
 _DECODE_TIMEOUT_S = flags.DEFINE_float(
-    "decode_timeout_s", 60.0, "Seconds that decoding the clips of one video may take; --stream has no limit."
+    "decode_timeout_s", 60.0, "Seconds that decoding the clips of a video may take; --stream and copies have no limit."
 )
 
 
@@ -47,6 +48,11 @@ def main(names):
 
     if _STREAM.value and _ANNOTATE.value:
         raise ConfigError("--stream and --annotate: one of them at a time")
+    if _STREAM.value and (_NUM_VIEWS.value != 1 or _CLIPS_PER_VIDEO.value is not None):
+        raise ConfigError(
+            "--stream looks at the centre of every clip: --num_views and --clips_per_video do not go with it"
+        )
+    check_number("hop_s", _HOP_S.value, above=0)
     is_camera = _STREAM.value and len(names) == 1 and names[0].isdecimal() and not Path(names[0]).exists()
     videos = [] if is_camera else find_videos(names)
     copies = _copies(videos) if _ANNOTATE.value else {}
@@ -69,6 +75,9 @@ def main(names):
 def _copies(videos):
     """By video, the path of its annotated copy."""
     copies = {video: Path(_ANNOTATE.value) / f"{Path(video).stem}.mp4" for video in videos}
+    for video, copy in copies.items():
+        if copy.exists() and os.path.exists(video) and copy.samefile(video):
+            raise ConfigError(f"--annotate: the copy of {video} would replace it")
     first = {copy: video for video, copy in reversed(copies.items())}
     for video, copy in copies.items():
         if first[copy] != video:
@@ -83,11 +92,13 @@ def _answered(predictor, video, copy):
     limits = DecodeLimits(decode_timeout_s=_DECODE_TIMEOUT_S.value)
     try:
         if _STREAM.value:
+            if not _JSON.value:
+                print(video, flush=True)
             _print_stream(predictor, video, read_frames(video, limits=limits))
         else:
             _print_video(predictor, video, copy, limits)
     except BadVideoError as error:
-        print(f"deepvideo-predict: error: {error}", file=sys.stderr)
+        print(f"deepvideo-predict: error: {' '.join(str(error).split())}", file=sys.stderr)
         if _JSON.value:
             _print_json(video=video, error=error.reason)
         return False
@@ -130,7 +141,7 @@ def _rows(top):
 
 
 def _print_json(**data):
-    print(json.dumps(data, ensure_ascii=False), flush=True)
+    print(json.dumps(data), flush=True)  # ASCII alone: names of files may be no text in any encoding
 
 
 def run():

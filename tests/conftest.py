@@ -75,6 +75,24 @@ def small_shards(synthetic_videos, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def other_shards(small_shards, tmp_path_factory):
+    """The small shards under other names of their classes, from frames of another rate, and with damage."""
+    folder = tmp_path_factory.mktemp("others")
+    for name in ("classes", "rate", "damaged"):
+        shutil.copytree(small_shards, folder / name)
+    for split in ("train", "test"):
+        manifest = folder / f"classes/{split}-manifest.json"
+        rewrite_manifest(manifest, classes=["a", "b", "c", "d"])
+        manifest = folder / f"rate/{split}-manifest.json"
+        rewrite_manifest(manifest, spec=json.loads(manifest.read_text())["spec"] | {"frame_rate_fps": 5.0})
+    for path in (folder / "damaged").glob("*.tfrecord"):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2 : len(content) // 2 + 4] = b"\xff\xff\xff\xff"
+        path.write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def small_config():
     """A run that takes seconds."""
     import deepvideo_tf as dv

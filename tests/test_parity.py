@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import deepvideo_tf as dv
-from deepvideo_tf.errors import ConfigError, ModelFileError
+from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError
 from deepvideo_tf.parity import _broken, _clips, _compared
 
 
@@ -63,10 +63,32 @@ def test_wrong_arguments(small_run, small_shards, tmp_path):
     with pytest.raises(ConfigError, match="max_hit_at_1_loss must be"):
         dv.check_parity(small_run, [], small_shards, max_hit_at_1_loss=-1)
     (tmp_path / "bad.tflite").write_bytes(b"text")
-    with pytest.raises(ModelFileError, match="bad.tflite: it cannot be measured: .*not a TFLite file"):
+    with pytest.raises(ModelFileError, match="bad.tflite: not a TFLite file"):
         dv.check_parity(small_run, [tmp_path / "bad.tflite"], small_shards)
     with pytest.raises(ModelFileError, match="nowhere"):
         dv.check_parity(tmp_path / "nowhere", [], small_shards)
+    with pytest.raises(ConfigError, match="models must be a list of paths"):
+        dv.check_parity(small_run, "model.tflite", small_shards)
+    calls = []
+    with pytest.raises(ModelFileError, match="typo.tflite: expected a run's folder"):
+        dv.check_parity(small_run, [tmp_path / "typo.tflite"], small_shards, on_model=lambda: calls.append(1))
+    assert calls == []  # before anything is measured
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("classes", ShardError, "other classes"),
+        ("rate", ModelFileError, "frame_rate_fps=25.0, those in .* have 5.0"),
+        ("damaged", ShardError, "damaged"),
+    ],
+)
+def test_shards_of_another_kind_are_refused(small_run, other_shards, tmp_path, name, error, words):
+    with pytest.raises(error, match=words):
+        dv.check_parity(small_run, [], other_shards / name)
+    with pytest.raises(error, match=words):
+        dv.export_tflite(small_run, tmp_path / "a.tflite", quantization="int8", shards_dir=other_shards / name)
+    assert list(tmp_path.iterdir()) == []
 
 
 class TestTolerances:

@@ -124,6 +124,20 @@ def test_tflite_files_need_no_tensorflow(models, video, tmp_path, flags):
     assert "moves_left" in done.stdout
 
 
+def test_what_needs_tensorflow_says_so(models, video, tmp_path):
+    for name, words in (("run", "TensorFlow"), ("saved_model", "TensorFlow")):
+        command = [sys.executable, "-c", WITHOUT_TENSORFLOW, f"--model_path={models[name]}", str(video)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert words in line
+
+
+def test_threads_are_counted_from_one(models):
+    with pytest.raises(ConfigError, match="num_threads must be"):
+        dv.load_predictor(models["tflite"], num_threads=-1)
+
+
 def test_a_card_of_another_model_is_refused(models, tmp_path):
     shutil.copytree(models["saved_model"], tmp_path / "1")
     path = tmp_path / "1/assets.extra/model_card.json"

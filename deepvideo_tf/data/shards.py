@@ -19,10 +19,10 @@ from pathlib import Path
 
 import filelock
 
-from deepvideo_tf.config import DecodeLimits, ShardSpec, from_json, to_json
+from deepvideo_tf.config import DecodeLimits, ModelCard, ShardSpec, from_json, to_json
 from deepvideo_tf.data.annotations import SPLITS, Annotations, LabelledVideo
 from deepvideo_tf.data.decode_process import DecoderProcess
-from deepvideo_tf.errors import BadVideoError, ConfigError, ShardError
+from deepvideo_tf.errors import BadVideoError, ConfigError, ModelFileError, ShardError
 from deepvideo_tf.files import write_text_atomically
 
 logger = logging.getLogger(__name__)
@@ -167,6 +167,28 @@ def check_classes(one, of_one, other, of_other):
         different = ", ".join(sorted(set(of_one) ^ set(of_other))[:3])
         what = f"other classes ({len(of_other)}, not {len(of_one)}; only one side has {different})"
     raise ShardError(f"{one}: cannot be used with {other}, which has {what}")
+
+
+def check_card(workdir, card: ModelCard, shards_dir, manifest: Manifest):
+    """Refuses to use a trained model on clips that are not of its kind.
+
+    Args:
+        workdir: the run's folder, for messages.
+        card: the run's model.
+        shards_dir: the folder of shards, for messages.
+        manifest: of the shards.
+
+    Raises:
+        ModelFileError: the model was trained on clips of another size or rate.
+        ShardError: the shards have other classes or another order of them.
+    """
+    check_classes(workdir, card.classes, shards_dir, manifest.classes)
+    for name in ("frame_size_px", "frame_rate_fps"):
+        ours, theirs = getattr(card.shards, name), getattr(manifest.spec, name)
+        if ours != theirs:
+            raise ModelFileError(
+                f"{workdir}: was trained on clips of {name}={ours}, those in {shards_dir} have {theirs}"
+            )
 
 
 def verify_shards(shards_dir, split, *, on_shard=None):

@@ -29,7 +29,8 @@ def card_text(run: Run, model, **about):
     Returns:
         Text: `model` is the `ModelCard`, all that prediction reads. Besides: `about`; `checkpoint`, the file that the
         weights come from; `paper`; `training`, the run's configuration; `data`, the shards it was trained on, by their
-        hash; `metrics`, those of the evaluations in the run's folder that judged this checkpoint; `sizes`; `versions`.
+        hash; `metrics_of_the_run`, in float32, from the evaluations in its folder that judged this checkpoint (what an
+        export of less precision or rank loses, `check_parity` tells); `sizes`; `versions`.
     """
     layers = describe(model)
     data = {
@@ -39,7 +40,7 @@ def card_text(run: Run, model, **about):
         "paper": {"title": PAPER, "section": "3.1" if run.card.model in FUSIONS else "3.2"},
         "training": to_json(run.config),
         "data": {"shards_sha256": run.shards},
-        "metrics": _metrics(run),
+        "metrics_of_the_run": _metrics(run),
         "sizes": {
             "parameters": sum(layer.parameters for layer in layers),
             "multiply_adds_per_clip": sum(layer.multiply_adds for layer in layers),

@@ -30,13 +30,22 @@ def reduce_rank(model, clips, *, dense_rank=None, conv_rank=None):
         conv_rank: rank of the convolutions but the first of each stream; None leaves them as they are.
 
     Returns:
-        A new `keras.Model` from clips to logits; the model itself where nothing would be saved. Layer `fc6` becomes
+        A new `keras.Model` from clips to logits; the model itself where no rank is given. Layer `fc6` becomes
         `fc6_reduced`, which has no bias and no ReLU, and `fc6`; so do the others.
 
     Raises:
-        ConfigError: a rank is no whole number above 0, or `dense_rank` not below the number of clips.
+        ConfigError: a rank is no whole number above 0 or saves nothing, or `dense_rank` not below the number of clips.
     """
-    ranks = _ranks(model, dense_rank, DENSE_LAYERS, "dense_rank") | _ranks(model, conv_rank, CONV_LAYERS, "conv_rank")
+    ranks = {}
+    for argument, rank, names in (("dense_rank", dense_rank, DENSE_LAYERS), ("conv_rank", conv_rank, CONV_LAYERS)):
+        if rank is None:
+            continue
+        check_int(argument, rank, 1)
+        layers = [layer for layer in model.layers if layer.name.split("_")[-1] in names]
+        of_layers = {layer.name: rank for layer in layers if _saves(layer, rank)}
+        if not of_layers:
+            raise ConfigError(f"{argument} must be low enough to save something in this model. Received: {rank}")
+        ranks |= of_layers
     if not ranks:
         return model
     if dense_rank is not None and len(clips) <= dense_rank:
@@ -59,15 +68,6 @@ def reduce_rank(model, clips, *, dense_rank=None, conv_rank=None):
         elif layer.weights:
             reduced.get_layer(layer.name).set_weights(layer.get_weights())
     return reduced
-
-
-def _ranks(model, rank, names, argument):
-    """By layer, the rank of those that it makes cheaper."""
-    if rank is None:
-        return {}
-    check_int(argument, rank, 1)
-    layers = [layer for layer in model.layers if layer.name.split("_")[-1] in names]
-    return {layer.name: rank for layer in layers if _saves(layer, rank)}
 
 
 def _saves(layer, rank):

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from deepvideo_tf.config import CARD_NAME, DecodeLimits, check_choice
-from deepvideo_tf.errors import ModelFileError
+from deepvideo_tf.errors import ConfigError, ModelFileError, first_line
 from deepvideo_tf.exporting.card import LABELS_NAME, card_text, check_exportable, labels_text, with_probabilities
 from deepvideo_tf.files import hash_of, sync
 from deepvideo_tf.predictors import read_saved_model_card
@@ -28,13 +28,14 @@ WARMUP_NAME = "tf_serving_warmup_requests"  # and for the requests that it sends
 def export_saved_model(workdir, export_dir, *, precision="float32"):
     """Exports a run as the next version of a SavedModel, published by one rename.
 
-    Nothing of this package is needed to load and run it. Its signatures, for batches of any size:
+    Nothing of this package is needed to load and run it. Its signatures, for batches of one clip or more:
 
     - `serving_default`: `clip`, uint8 `[batch, time, height, width, 3]`, raw pixels, to `probabilities`, float32
       `[batch, class]`; `classes`, string, and `scores`, float32, `[batch, 5]`: the names and the probabilities of the
       five likeliest classes, or of all where there are fewer.
-    - `serve_encoded`: `frames`, string `[batch, time]`, JPEG files of any size, to the same. The graph decodes them,
-      cuts the centre square, scales it to the size that frames were stored in for training, and cuts the centre.
+    - `serve_encoded`: `frames`, string `[batch, time]`, JPEG files of 9.4 million pixels at most, to the same. The
+      graph decodes them, cuts the centre square, scales it to the size that frames were stored in for training, and cuts the
+      centre.
     - `features`: `clip` to `features`, float32 `[batch, 4096 * width]`, the second hidden dense layer.
 
     The class names are the asset `labels.txt`. `assets.extra` has the model card and a request for each signature with
@@ -50,18 +51,21 @@ def export_saved_model(workdir, export_dir, *, precision="float32"):
 
     Raises:
         ModelFileError: the run cannot be loaded or exported, or the folder not be written.
-        ConfigError: there is no such precision.
+        ConfigError: there is no such precision, or the folder is a run's.
     """
     check_choice("precision", precision, PRECISIONS)
     run = load_run(workdir)
     check_exportable(run)
     export_dir = Path(export_dir)
+    if (export_dir / "checkpoints").is_dir():
+        raise ConfigError(f"export_dir must be a folder for versions, not that of a run. Received: {str(export_dir)!r}")
     unfinished = export_dir / ".unfinished"
     try:
         export_dir.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(export_dir / ".export.lock"):
+        with filelock.FileLock(export_dir / ".export.lock"), contextlib.ExitStack() as stack:
             shutil.rmtree(unfinished, ignore_errors=True)  # of an export that was killed
             unfinished.mkdir()
+            stack.callback(shutil.rmtree, unfinished, ignore_errors=True)  # while nobody else writes there
             _write_saved_model(run, unfinished, precision, export_dir.name)
             for path in [*unfinished.rglob("*"), unfinished]:
                 sync(path)
@@ -72,9 +76,7 @@ def export_saved_model(workdir, export_dir, *, precision="float32"):
     except OSError as error:
         raise ModelFileError(f"{export_dir}: cannot be written: {error.strerror}") from None
     except tf.errors.OpError as error:
-        raise ModelFileError(f"{export_dir}: cannot be written: {error.message}") from None
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        raise ModelFileError(f"{export_dir}: cannot be written: {first_line(error.message)}") from None
     return published
 
 
@@ -137,6 +139,7 @@ def _signatures(card, model):
         return {"probabilities": probabilities, "classes": classes, "scores": scores}
 
     def answer_encoded(frames):
+        frames = tf.ensure_shape(frames, [None, card.clip.num_frames])  # else other clips would be made of them
         pixels = tf.map_fn(lambda frame: _decoded(frame, card), tf.reshape(frames, [-1]), fn_output_signature=tf.uint8)
         return answer(tf.reshape(pixels, [-1, *model.input_shape[1:]]))
 

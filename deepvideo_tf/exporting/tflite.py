@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from deepvideo_tf.config import CARD_NAME, check_choice
-from deepvideo_tf.data.dataset import make_dataset
+from deepvideo_tf.data.dataset import make_dataset, naming_damage
+from deepvideo_tf.data.shards import check_card, read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.exporting.card import (
     LABELS_NAME,
@@ -60,7 +61,7 @@ def export_tflite(workdir, path, *, quantization="float32", dense_rank=None, con
         ModelFileError: the run cannot be loaded or exported, the file not be written or hold it, or the package that
             quantises is missing.
         ConfigError: an argument is outside its range, or there are no shards where they are needed.
-        ShardError: the shards are missing or damaged.
+        ShardError: the shards are missing or damaged, or have other classes.
     """
     path = Path(path)
     if path.suffix != ".tflite":
@@ -73,9 +74,9 @@ def export_tflite(workdir, path, *, quantization="float32", dense_rank=None, con
     check_exportable(run)
     model = run.model
     if has_ranks:
-        clips = _calibration_clips(shards_dir, run.card.clip, RANK_CLIPS)
+        clips = _calibration_clips(workdir, run.card, shards_dir, RANK_CLIPS)
         model = reduce_rank(model, clips, dense_rank=dense_rank, conv_rank=conv_rank)
-    clips = _calibration_clips(shards_dir, run.card.clip, RANGE_CLIPS) if quantization == "int8" else None
+    clips = _calibration_clips(workdir, run.card, shards_dir, RANGE_CLIPS) if quantization == "int8" else None
     check_size(model, path)
     model = with_probabilities(run, model)
     about = {"format": "TFLite", "precision": quantization, "dense_rank": dense_rank, "conv_rank": conv_rank}
@@ -169,8 +170,10 @@ def _ranges(flatbuffer, clips):
     return found.get_model_qsvs()
 
 
-def _calibration_clips(shards_dir, clip, count):
+def _calibration_clips(workdir, card, shards_dir, count):
     """Clips as training sees them, uint8 `[clip, time, height, width, 3]`, at most `count` of them."""
-    batches = make_dataset(shards_dir, "train", clip, batch_size=BATCH_CLIPS, training=True)
+    check_card(workdir, card, shards_dir, read_manifest(shards_dir, "train"))
+    batches = make_dataset(shards_dir, "train", card.clip, batch_size=BATCH_CLIPS, training=True)
     steps = min(-(-count // BATCH_CLIPS), int(batches.cardinality()))
-    return np.concatenate([clips for clips, _ in batches.take(steps).as_numpy_iterator()])
+    with naming_damage(shards_dir, "train"):
+        return np.concatenate([clips for clips, _ in batches.take(steps).as_numpy_iterator()])

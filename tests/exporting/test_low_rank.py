@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import deepvideo_tf as dv
+from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.exporting.low_rank import reduce_rank
 from deepvideo_tf.models.responses import before_activation
 
@@ -60,18 +61,21 @@ def test_what_is_lost_is_the_variance_of_the_least_components():
     assert error < 0.9 * before.var(axis=0).sum()
 
 
-def test_a_rank_that_saves_nothing_changes_nothing():
+def test_a_rank_that_saves_nothing_is_refused():
     model = small_model("single_frame")
     clips = random_clips(model, 3)
     assert reduce_rank(model, clips) is model
-    assert reduce_rank(model, clips, conv_rank=10_000) is model
+    for name in ("conv_rank", "dense_rank"):
+        with pytest.raises(ConfigError, match=f"{name} must be low enough to save something in this model.*10000"):
+            reduce_rank(model, clips, **{name: 10_000})
     # conv3 has 234 inputs and 38 outputs: 234 * 38 / (234 + 38) = 32.7; conv2 would break even at 23.5.
     reduced = reduce_rank(model, clips, conv_rank=30)
     assert [layer.name for layer in reduced.layers if layer.name.endswith("_reduced")] == [
         "conv3_reduced",
         "conv4_reduced",
     ]
-    assert reduce_rank(model, clips, conv_rank=36) is model
+    with pytest.raises(ConfigError, match="conv_rank must be low enough"):
+        reduce_rank(model, clips, conv_rank=36)
 
 
 def test_the_model_given_is_left_alone():

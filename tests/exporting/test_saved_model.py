@@ -1,6 +1,9 @@
 import json
+import signal
 import subprocess
 import sys
+import threading
+import time
 import zipfile
 
 import keras
@@ -12,6 +15,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 import deepvideo_tf as dv
 from deepvideo_tf.data.records import record_to_dict
 from deepvideo_tf.errors import ConfigError, ModelFileError
+from deepvideo_tf.exporting import saved_model
 from deepvideo_tf.exporting.saved_model import latest_version
 from deepvideo_tf.training.checkpoints import load_run
 
@@ -143,6 +147,10 @@ def test_wrong_shapes_and_types_are_refused(signatures, clips):
         signatures["serving_default"](clip=tf.constant(clips.astype(np.float32)))
     with pytest.raises((tf.errors.InvalidArgumentError, ValueError, TypeError)):
         signatures["serve_encoded"](frames=tf.constant([[b"x"] * 9]))
+    frame = tf.io.encode_jpeg(np.zeros((36, 36, 3), np.uint8)).numpy()
+    for shape in ((4, 5), (2, 5), (40,), (2, 20), (4, 10, 1)):  # as many frames as some whole clips have
+        with pytest.raises((tf.errors.InvalidArgumentError, ValueError, TypeError), match="[Ss]hape"):
+            signatures["serve_encoded"](frames=tf.fill(shape, frame))
 
 
 def test_every_warm_up_request_is_answered(exported, signatures):
@@ -181,6 +189,35 @@ def test_bfloat16_is_half_the_size_and_nearly_the_same(small_run, exported, clip
     assert sizes[0] < 0.6 * sizes[1]
     with pytest.raises(ConfigError, match="precision must be one of .*int8"):
         dv.export_saved_model(small_run, tmp_path, precision="int8")
+
+
+def test_an_export_that_waits_and_is_stopped_harms_nobody(small_run, tmp_path, monkeypatch):
+    """The one at work has the lock; the other one's end must not remove what it writes."""
+    begun, go_on, written = threading.Event(), threading.Event(), saved_model._write_saved_model
+
+    def slow(*arguments):
+        written(*arguments)
+        begun.set()
+        go_on.wait(60)
+
+    monkeypatch.setattr(saved_model, "_write_saved_model", slow)
+    first = threading.Thread(target=dv.export_saved_model, args=(small_run, tmp_path))
+    first.start()
+    begun.wait(60)
+    command = [sys.executable, "-c", "import sys, deepvideo_tf as dv; dv.export_saved_model(*sys.argv[1:])"]
+    second = subprocess.Popen([*command, small_run, tmp_path], stderr=subprocess.DEVNULL)
+    time.sleep(8)
+    second.send_signal(signal.SIGINT)
+    second.wait()
+    go_on.set()
+    first.join()
+    assert dv.load_predictor(tmp_path / "1").about["checkpoint"]
+    assert not (tmp_path / ".unfinished").exists()
+
+
+def test_a_runs_own_folder_is_no_folder_of_versions(small_run):
+    with pytest.raises(ConfigError, match="export_dir must be a folder for versions"):
+        dv.export_saved_model(small_run, small_run)
 
 
 def test_versions_count_up_and_nothing_else_is_left(small_run, tmp_path):

@@ -214,6 +214,13 @@ def test_predict_writes_annotated_copies(run_program, small_tflite, synthetic_vi
     assert [path.name for path in (tmp_path / "copies").iterdir()] == ["0000.mp4"]
     one_line(run_program("predict", *flags, synthetic_videos, cwd=tmp_path), "would both be copied to copies/0000.mp4")
     one_line(run_program("predict", *flags, "--stream", video, cwd=tmp_path), "--stream and --annotate")
+    copied = tmp_path / "copies/0000.mp4"
+    one_line(run_program("predict", *flags, copied, cwd=tmp_path), "the copy of", "would replace it")
+    one_line(run_program("predict", flags[0], "--stream", "--num_views=2", video), "--num_views")
+    named = tmp_path / "new\nline \udcff.mp4"
+    named.symlink_to(video)
+    (line,) = run_program("predict", flags[0], "--json", named).stdout.splitlines()
+    assert json.loads(line)["video"] == str(named)
 
 
 def test_parity_is_a_table_that_fails(run_program, small_run, small_shards, small_tflite, tmp_path):
