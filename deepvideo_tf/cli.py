@@ -5,7 +5,6 @@ imports it.
 """
 
 import contextlib
-import importlib.util
 import logging
 import os
 import re
@@ -123,12 +122,11 @@ def quiet_libraries():
 def import_tensorflow():
     """Imports TensorFlow without the lines that its libraries print before their logging is set up."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if importlib.util.find_spec("tensorflow") is None:
-        raise DeepVideoError(
-            "TensorFlow is not installed: pip install tensorflow. Predicting with TFLite files needs none"
-        )
     with quiet_libraries():
-        import tensorflow  # noqa: F401
+        try:
+            import tensorflow  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise DeepVideoError(f"this needs TensorFlow (predicting with TFLite files does not): {error}") from None
 
 
 def print_next(program, *arguments):

@@ -34,8 +34,8 @@ def export_saved_model(workdir, export_dir, *, precision="float32"):
       `[batch, class]`; `classes`, string, and `scores`, float32, `[batch, 5]`: the names and the probabilities of the
       five likeliest classes, or of all where there are fewer.
     - `serve_encoded`: `frames`, string `[batch, time]`, JPEG files of 9.4 million pixels at most, to the same. The
-      graph decodes them, cuts the centre square, scales it to the size that frames were stored in for training, and cuts the
-      centre.
+      graph decodes them, cuts the centre square, scales it to the size that frames were stored in for training, and
+      cuts the centre.
     - `features`: `clip` to `features`, float32 `[batch, 4096 * width]`, the second hidden dense layer.
 
     The class names are the asset `labels.txt`. `assets.extra` has the model card and a request for each signature with
