@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import keras
 import numpy as np
 from keras import layers, ops
+from threadpoolctl import threadpool_limits
 
 from deepvideo_tf.baseline.codebooks import Codebook, clip_vector, vector_dims
 from deepvideo_tf.baseline.features import KIND_DIMS, KINDS
@@ -94,8 +95,9 @@ def vectors_of(model):
     codebooks = codebooks_of(model)
 
     def vectors(clips):
-        # OpenCV and NumPy let other threads work.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # OpenCV and NumPy let other threads work; products of matrices on threads of their own would only wait for each
+        # other, and add up in another order than where training computes them.
+        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
             return np.stack(list(pool.map(lambda clip: clip_vector(clip, codebooks), clips)))
 
     return vectors
