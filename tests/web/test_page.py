@@ -384,7 +384,8 @@ def test_the_model_that_was_chosen_last_is_used(open_page, model_path, tmp_path)
     """Whichever arrives last: the one beside the page is on its way while the user chooses, and one of his is slow."""
     page, held = open_page(), []
     page.route("**/model.tflite", lambda route: held.append(route))
-    page.reload(wait_until="commit")
+    with page.expect_request("**/model.tflite"):  # the last thing that the page does before it waits for the user
+        page.reload(wait_until="commit")
     chosen, slow = tmp_path / "chosen.tflite", tmp_path / "slow.tflite"
     for path in (chosen, slow):
         path.symlink_to(model_path)
