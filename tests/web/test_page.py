@@ -394,6 +394,8 @@ def test_the_model_that_was_chosen_last_is_used(open_page, model_path, tmp_path)
     with page.expect_response("**/model.tflite") as response:
         beside.fulfill(path=model_path)
     assert response.value.ok
+    page.wait_for_timeout(1000)  # a wrong one would be there by then
+    assert page.inner_text("#model-name") == chosen.name
     page.evaluate("""() => {
       const read = File.prototype.arrayBuffer;
       const wait = new Promise((resolve) => (window.letGo = resolve));
@@ -407,7 +409,7 @@ def test_the_model_that_was_chosen_last_is_used(open_page, model_path, tmp_path)
     page.set_input_files("#model-file", chosen)
     playwright.expect(page.locator("#status")).to_have_text("Choose a video, or use the webcam.")
     page.evaluate("letGo()")
-    page.wait_for_timeout(1000)  # a wrong one would be there by then
+    page.wait_for_timeout(1000)
     assert page.inner_text("#model-name") == chosen.name
     assert page.inner_text("#model-about").startswith(f"{chosen.name}: ")
 
