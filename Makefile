@@ -72,9 +72,10 @@ $(WEB)/.built: $(NPM)/.installed $(WEB_SOURCES)
 	touch $@
 
 web-page: $(WEB)/.built
-	$(if $(MODEL),cp "$(MODEL)" $(WEB)/model.tflite)
+	$(if $(MODEL),cp "$(MODEL)" $(WEB)/model.tflite,rm -f $(WEB)/model.tflite)
 
 web: web-page
+	@"$(PYTHON)" -c 'import socket, sys; sys.exit(socket.socket().connect_ex(("127.0.0.1", $(PORT))) == 0 and "PORT=$(PORT) is in use: make web PORT=...")'
 	@echo "The page: http://localhost:$(PORT)/ (Ctrl-C ends it)"
 	@"$(PYTHON)" -m http.server --bind 127.0.0.1 --directory $(WEB) $(PORT)
 

@@ -9,15 +9,21 @@
 const MATRICES = { bt709: [117489, 138438, -13975, -34925], other: [104597, 132201, -25675, -53279] };
 const BRIGHTNESS = [0.299, 0.587, 0.114];
 
+// FFmpeg's decoder of H.264 says that a colour sample lies on the left one of its two pixels, which is the shift in
+// samples; those of VP8, VP9 and AV1 leave it open, and its scaler then takes the middle of the two.
+const [LEFT, MIDDLE] = [0.25, 0];
+const OPEN_CODECS = ["vp8", "vp9", "av1"];
+
 /**
  * The pixels that a model sees of the frame on display.
  *
  * @param {HTMLVideoElement} video one that shows a frame.
  * @param {object} card `model` of a model card.
+ * @param {string | null} codec of the video, from `codecOf`.
  * @returns {Promise<Uint8Array>} red, green and blue of `crop_size_px` times `crop_size_px` pixels, 0 to 255.
  */
-export async function modelPixels(video, card) {
-  const source = (await storedPlanes(video)) ?? drawnPlanes(video);
+export async function modelPixels(video, card, codec) {
+  const source = (await storedPlanes(video, codec)) ?? drawnPlanes(video);
   const { shards, clip } = card;
   const target = targetSize(source.displayWidth, source.displayHeight, shards.frame_size_px);
   const offset = Math.floor((shards.frame_size_px - clip.crop_size_px) / 2);
@@ -42,7 +48,7 @@ function roundHalfEven(value) {
 }
 
 /** The planes as the video stores them; null where the browser does not give them out, or the picture is turned. */
-async function storedPlanes(video) {
+async function storedPlanes(video, codec) {
   if (typeof VideoFrame === "undefined") return null;
   const frame = new VideoFrame(video);
   try {
@@ -60,8 +66,8 @@ async function storedPlanes(video) {
       frame.format === "NV12" ? [plane(1, half), plane(1, half, 1)] : [plane(1, half), plane(2, half)];
     return {
       planes: [plane(0, { width, height, step: 1 }), ...colours],
-      shift: 0.25, // a colour sample lies on the left one of its two pixels, in nearly all videos
-      matrix: frame.colorSpace.matrix === "bt709" ? "bt709" : "other",
+      shift: OPEN_CODECS.includes(codec) ? MIDDLE : LEFT,
+      matrix: frame.colorSpace.matrix === "bt709" && codec !== "vp8" ? "bt709" : "other", // VP8 knows but one
       fullRange: frame.colorSpace.fullRange === true,
       displayWidth: frame.displayWidth,
       displayHeight: frame.displayHeight,
@@ -91,7 +97,7 @@ function drawnPlanes(video) {
   }
   return {
     planes: planes.map((data) => ({ data, stride: width, width, height, step: 1 })),
-    shift: 0,
+    shift: MIDDLE,
     matrix: "other",
     fullRange: false,
     displayWidth: width,

@@ -1,7 +1,14 @@
 // A TFLite file of deepvideo-export-tflite: its class names and clips from its model card, and its answers.
 
+import { span } from "./clips.js";
+
 const CARD_NAME = "model_card.json";
 const RUNTIME_FOLDER = new URL("litert/wasm/", document.baseURI).href;
+
+const BOUNDS = {
+  clip: { num_frames: [1, 1000], frame_stride: [1, 1000], crop_size_px: [11, 2000] },
+  shards: { clips_per_video: [1, 10000], clip_frames: [16, 1000], frame_size_px: [16, 2000] },
+};
 
 /** What is wrong with a model's file, in a sentence for the user. */
 export class ModelFileError extends Error {}
@@ -109,15 +116,34 @@ function zipMembers(bytes) {
 
 function checkedCard(about, name) {
   const card = about?.model;
-  const areNumbers = (part, fields) => fields.every((field) => part?.[field] > 0);
-  const isCard =
-    typeof card?.model === "string" &&
-    Array.isArray(card.classes) &&
-    card.classes.length > 0 &&
-    areNumbers(card.clip, ["num_frames", "frame_stride", "crop_size_px"]) &&
-    areNumbers(card.shards, ["clips_per_video", "clip_frames", "frame_rate_fps", "frame_size_px"]);
-  if (!isCard) throw new ModelFileError(`${name}: its model card cannot be read.`);
+  const wrong = whatIsWrong(card);
+  if (wrong) throw new ModelFileError(`${name}: its model card cannot be used: ${wrong}.`);
   return card;
+}
+
+/** The first field of a card that is not what deepvideo_tf/config.py lets it be, in words; null where there is none. */
+function whatIsWrong(card) {
+  if (typeof card?.model !== "string") return "model must be a name";
+  const { classes } = card;
+  if (!Array.isArray(classes) || !classes.length || !classes.every((one) => typeof one === "string")) {
+    return "classes must be a list of class names";
+  }
+  for (const [part, bounds] of Object.entries(BOUNDS)) {
+    for (const [field, [least, most]] of Object.entries(bounds)) {
+      const value = card[part]?.[field];
+      if (!Number.isInteger(value) || value < least || value > most) {
+        return `${part}.${field} must be a whole number from ${least} to ${most}`;
+      }
+    }
+  }
+  const { clip, shards } = card;
+  const rateFps = shards.frame_rate_fps;
+  if (typeof rateFps !== "number" || !(rateFps > 0 && rateFps < 1000)) {
+    return "shards.frame_rate_fps must be a number above 0 and below 1000";
+  }
+  if (clip.crop_size_px > shards.frame_size_px) return "clip.crop_size_px must be at most shards.frame_size_px";
+  if (span(clip) > shards.clip_frames) return "clip must not be longer than shards.clip_frames";
+  return null;
 }
 
 /** Refuses a flatbuffer whose bytes are not those that were written. Browsers hash only on https and localhost. */

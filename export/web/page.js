@@ -1,6 +1,7 @@
 // The page itself: what the user chooses, and what he is shown.
 
 import { clipTimesS, newestClip, span, STAMP_ROUNDING_S } from "./clips.js";
+import { codecOf } from "./codec.js";
 import { modelPixels, views } from "./frames.js";
 import { loadModel, ModelFileError } from "./model.js";
 
@@ -11,10 +12,18 @@ const [WAIT_MS, MAX_WAITS] = [10, 50]; // for a frame that was sought; not all f
 const element = (id) => document.getElementById(id);
 const video = element("video");
 
+const NONE = "none chosen";
+const MOVED = "Stopped: the video was moved to another time.";
+const SAME_TIME_S = 1e-3; // browsers round the time that is sought
+
 let model = null;
+let modelChoices = 0; // so far: of two that load at once, the one chosen last is used
+let videoChoices = 0; // likewise
 let videoName = null; // null while there is no video that can be classified
+let videoCodec = null; // as `codecOf` names it
 let isWebcam = false;
 let wholeRun = null; // an AbortController while the whole video is being classified
+let soughtS = null; // the time that its run has sought, seconds
 let isBusy = false; // with a frame of the playing video
 let history = []; // frames of the playing video, long enough for a clip
 let answers = []; // of the last second: when, and which probabilities
@@ -58,24 +67,37 @@ function whatIsMissing() {
 
 // Model and video
 
-async function useModel(bytes, name) {
+/** Loads a model from the bytes that `read` gives, as a promise; the one before it stays where it is refused. */
+async function useModel(name, read) {
+  modelChoices += 1;
+  const choice = modelChoices;
   clearError();
   tell(`Loading ${name} …`);
   try {
-    const loaded = await loadModel(bytes, name);
+    const loaded = await loadModel(new Uint8Array(await read()), name);
+    if (choice !== modelChoices) {
+      loaded.delete();
+      return;
+    }
     wholeRun?.abort();
     model?.delete();
     model = loaded;
     describeModel(name);
   } catch (error) {
-    if (!(error instanceof ModelFileError)) throw error;
-    showError(error.message);
+    if (choice !== modelChoices) return;
+    showError(error instanceof ModelFileError ? error.message : `${name}: it cannot be read: ${error.message}`);
   }
   forgetAnswers();
 }
 
+/** Says which file is in use, in place of the browser's own words, which know only of the last choice. */
+function showName(id, name) {
+  Object.assign(element(id), { textContent: name ?? NONE, title: name ?? "" });
+}
+
 function describeModel(name) {
   const { clip, classes, model: kind } = model.card;
+  showName("model-name", name);
   const frames = clip.num_frames === 1 ? "1 frame" : `${clip.num_frames} frames`;
   element("model-about").textContent =
     `${name}: ${kind}, ${model.about.precision}, ${classes.length} classes, ` +
@@ -85,7 +107,7 @@ function describeModel(name) {
 /** The model that `make web MODEL=...` lays beside the page, if there is one. */
 async function useModelBesideThePage() {
   const response = await fetch("model.tflite");
-  if (response.ok) await useModel(new Uint8Array(await response.arrayBuffer()), "model.tflite");
+  if (response.ok && !modelChoices) await useModel("model.tflite", () => response.arrayBuffer());
 }
 
 function releaseVideo() {
@@ -96,25 +118,28 @@ function releaseVideo() {
   video.load(); // else it goes on looking for what was there
   video.controls = false; // they would tell of loading for ever after a file that is no video
   [videoName, isWebcam] = [null, false];
+  showName("video-name", null);
   forgetAnswers();
 }
 
 async function useVideoFile(file) {
+  videoChoices += 1;
   clearError();
   releaseVideo();
   video.src = URL.createObjectURL(file);
-  await startVideo(file.name, `${file.name}: not a video that this browser can play.`);
+  await startVideo(file.name, `${file.name}: not a video that this browser can play.`, codecOf(file));
 }
 
 async function useWebcam() {
   clearError();
-  releaseVideo();
   if (!navigator.mediaDevices?.getUserMedia) {
     showError("The webcam is not available: browsers open it to pages on https or localhost only.");
     return;
   }
+  const choices = videoChoices;
+  let stream;
   try {
-    video.srcObject = await navigator.mediaDevices.getUserMedia({ video: true });
+    stream = await navigator.mediaDevices.getUserMedia({ video: true }); // until then what plays goes on
   } catch (error) {
     const reasons = {
       NotAllowedError: "this page was not allowed to use it",
@@ -124,15 +149,23 @@ async function useWebcam() {
     showError(`The webcam is not available: ${reasons[error.name] ?? error.message}.`);
     return;
   }
+  if (choices !== videoChoices) {
+    stream.getTracks().forEach((track) => track.stop());
+    return;
+  }
+  videoChoices += 1;
+  releaseVideo();
+  video.srcObject = stream;
   isWebcam = true;
   await startVideo("webcam", "The webcam gives no picture.");
 }
 
-async function startVideo(name, message) {
-  const source = video.src || video.srcObject;
-  const isStill = () => source === (video.src || video.srcObject); // another may have been chosen meanwhile
+async function startVideo(name, message, codec = null) {
+  const choice = videoChoices;
+  const isStill = () => choice === videoChoices; // another may have been chosen meanwhile
   try {
-    await happens("loadeddata");
+    const [found] = await Promise.all([codec, happens("loadeddata")]);
+    if (isStill()) videoCodec = found;
     if (isStill() && !video.videoWidth) throw new Error(message); // a sound file loads, too
   } catch {
     if (!isStill()) return;
@@ -142,6 +175,7 @@ async function startVideo(name, message) {
   }
   if (!isStill()) return;
   videoName = name;
+  showName("video-name", name);
   video.controls = true;
   forgetAnswers();
   video.play().catch(() => {}); // where playing must begin with a key or a click, there are the controls
@@ -179,7 +213,7 @@ async function onFrame(_, { mediaTime }) {
 async function classifyShown(timeS) {
   const used = model;
   const startMs = performance.now();
-  const pixels = await modelPixels(video, used.card);
+  const pixels = await modelPixels(video, used.card, videoCodec);
   const pixelsMs = performance.now() - startMs;
   if (used !== model || video.paused) return;
   if (history.length && timeS < history.at(-1).timeS) history = []; // it began anew, or was sought in
@@ -214,7 +248,7 @@ async function classifyWhole() {
   forgetRates();
   video.pause();
   try {
-    const clips = wantedClips();
+    const clips = clipTimesS(await lengthS(signal), model.card);
     const rows = [];
     for (const timesS of clips) {
       tell(`Clip ${rows.length + 1} of ${clips.length} …`);
@@ -223,32 +257,50 @@ async function classifyWhole() {
       rows.push(await model.probabilities(frames));
       signal.throwIfAborted();
       showViews(frames.at(-1));
-      showClasses(mean(rows), `The whole video: the mean of ${rows.length} clips.`);
+      const isAll = rows.length === clips.length;
+      const seen = isAll ? `The whole video: the mean of ${rows.length} clips.` : `The first ${rows.length} of ${clips.length} clips.`;
+      showClasses(mean(rows), seen);
     }
     const [best] = ranked(mean(rows));
     tell(`${videoName}: ${best.name}, ${percent(best.probability)}, the mean of ${rows.length} clips.`);
   } catch (error) {
     if (!signal.aborted) showError(`${videoName}: ${error.message}.`);
-    tell(whatIsMissing());
+    tell(signal.reason === MOVED ? MOVED : whatIsMissing());
   } finally {
-    wholeRun = null;
+    [wholeRun, soughtS] = [null, null];
     element("whole").textContent = "Classify the whole video";
   }
 }
 
-function wantedClips() {
+/** Seconds to the end of the last frame. The file may last longer: its sound does, or its container rounds. */
+async function lengthS(signal) {
   if (!Number.isFinite(video.duration)) throw new Error("the file does not say how long it lasts");
-  return clipTimesS(video.duration, model.card);
+  if (typeof VideoFrame === "undefined") return video.duration;
+  await seek(video.duration - STAMP_ROUNDING_S, signal);
+  const frame = new VideoFrame(video);
+  const endS = frame.duration ? (frame.timestamp + frame.duration) / 1e6 : Infinity;
+  frame.close();
+  return Math.min(video.duration, endS);
 }
 
 /** The pixels of the frame on display at a time, seconds. */
 async function frameAt(timeS, signal) {
-  const soughtS = timeS + STAMP_ROUNDING_S;
+  await seek(timeS, signal);
+  return modelPixels(video, model.card, videoCodec);
+}
+
+async function seek(timeS, signal) {
+  soughtS = timeS + STAMP_ROUNDING_S;
   const isThere = happens("seeked", signal);
   video.currentTime = soughtS;
   await isThere;
-  for (let waits = 0; waits < MAX_WAITS && !shows(soughtS); waits += 1) await pause(WAIT_MS);
-  return modelPixels(video, model.card);
+  for (let waits = 0; waits < MAX_WAITS && !shows(timeS + STAMP_ROUNDING_S); waits += 1) await pause(WAIT_MS);
+  signal.throwIfAborted();
+}
+
+/** Ends the run on the whole video where somebody else has sought in it: its frames would be other ones. */
+function onSeeking() {
+  if (soughtS !== null && Math.abs(video.currentTime - soughtS) > SAME_TIME_S) wholeRun?.abort(MOVED);
 }
 
 /** Whether the frame of a time is on display; a seek may have ended a moment before it is. */
@@ -281,7 +333,7 @@ function showClasses(probabilities, source) {
   ranked(probabilities).forEach(({ name, probability }, place) => {
     const item = list.children[place] ?? list.appendChild(newClassItem());
     const [label, value, bar] = item.children;
-    label.textContent = name;
+    Object.assign(label, { textContent: name, title: name }); // long names are cut
     value.textContent = percent(probability);
     value.value = probability.toFixed(6);
     bar.value = probability;
@@ -340,12 +392,19 @@ function on(id, name, act) {
   element(id).addEventListener(name, () => act().catch((error) => showError(`That did not work: ${error.message}`)));
 }
 
+/** The file that was just chosen, if one was. The field is emptied: choosing the same one again is a choice, too. */
+function chosenFile(id) {
+  const [file] = element(id).files;
+  element(id).value = "";
+  return file;
+}
+
 on("model-file", "change", async () => {
-  const [file] = element("model-file").files;
-  if (file) await useModel(new Uint8Array(await file.arrayBuffer()), file.name);
+  const file = chosenFile("model-file");
+  if (file) await useModel(file.name, () => file.arrayBuffer());
 });
 on("video-file", "change", async () => {
-  const [file] = element("video-file").files;
+  const file = chosenFile("video-file");
   if (file) await useVideoFile(file);
 });
 on("webcam", "click", useWebcam);
@@ -353,6 +412,7 @@ on("whole", "click", async () => {
   if (wholeRun) wholeRun.abort(new Error("stopped"));
   else await classifyWhole();
 });
+video.addEventListener("seeking", onSeeking);
 video.addEventListener("play", () => wholeRun?.abort(new Error("stopped")));
 if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(onFrame);
 else showError("This browser does not tell when a video shows a frame: it is too old for this page.");
