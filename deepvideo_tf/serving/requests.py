@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import math
+import re
 import struct
 import uuid
 from collections.abc import Callable
@@ -205,7 +206,7 @@ def _infer_request(body):
     of each error.
     """
     content, length = body.content, body.json_length
-    end = len(content) if length is None else int(length) if length.isascii() and length.isdecimal() else -1
+    end = len(content) if length is None else int(length) if re.fullmatch("[0-9]{1,10}", length) else -1
     if not 0 <= end <= len(content):
         raise ConfigError(f"{JSON_LENGTH_HEADER}: expected at most {len(content)} bytes. Received: {length:.20}")
     request = _object(content[:end])

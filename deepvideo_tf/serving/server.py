@@ -38,7 +38,7 @@ from deepvideo_tf.serving.versions import load_version
 WATCH_S = 1.0  # between two looks for a new version
 READ_TIMEOUT_S = 30  # of a request's body
 MAX_READING = 64  # bodies that are read at a time over HTTP
-MAX_CALLS = 32  # that are open at a time over gRPC
+MAX_CALLS = 16  # that are open at a time over gRPC
 MAX_PARSING = 16  # requests that were read and wait until they are made arrays
 GRACE_S = 30  # for what was accepted, after SIGTERM
 

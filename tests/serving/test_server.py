@@ -328,7 +328,7 @@ def test_bodies_of_many_mistakes(server):
 def test_bad_bodies_and_addresses(server, clips):
     body, headers = v2_body(*tensor(clips))
     infer, predict = f"/v2/models/{NAME}/infer", f"/v1/models/{NAME}:predict"
-    for length in ("x", "-1", str(len(body) + 1), ""):
+    for length in ("x", "-1", str(len(body) + 1), "", "1" * 5000):
         assert server.call("POST", infer, body, headers | {JSON_LENGTH: length})[0] == 400
     assert server.call("POST", infer, b"\xff\xfe{")[0] == 400
     assert server.call("POST", infer, b"[" * 100_000)[0] == 400
@@ -432,7 +432,7 @@ def test_open_calls_over_grpc_are_limited(server):
         yield from ()
 
     open_call = server.channel.stream_unary("/inference.GRPCInferenceService/ModelInfer").future
-    calls = [open_call(no_message(), timeout=60) for _ in range(32)]
+    calls = [open_call(no_message(), timeout=60) for _ in range(16)]
     code = None
     for _ in range(100):
         try:
@@ -493,7 +493,8 @@ def test_more_than_it_can_do(export_dir, clips, tmp_path):
         assert num_threads(server.process) < 60
         calls = [server.infer_grpc_later(rows) for _ in range(30)]
         codes = Counter(call.code() for call in calls)  # waits for each
-        assert codes.keys() == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+        assert codes[grpc.StatusCode.OK] > 0
+        assert codes.keys() <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
         assert server.infer(*tensor(rows))[0] == 200
 
 
