@@ -7,6 +7,7 @@ import logging
 import re
 import socket
 import threading
+import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -354,6 +355,13 @@ class Lasting(ModelRepository):
         pass
 
 
+def _forget_locals(error):
+    """Lets go of the request that the calls on the way of an error hold, until Python looks for cycles."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
+
+
 class Calls(grpc.aio.ServerInterceptor):
     """Refuses calls over gRPC that are no messages, or about another version than the one that answers.
 
@@ -381,7 +389,11 @@ class Calls(grpc.aio.ServerInterceptor):
             asked = getattr(request, "model_version", "") or getattr(request, "version", "")
             if asked not in ("", self._model.version.number):
                 await context.abort(grpc.StatusCode.NOT_FOUND, _other_version(self._model))
-            return await handler.unary_unary(request, context)
+            try:
+                return await handler.unary_unary(request, context)
+            except Exception as error:
+                _forget_locals(error)
+                raise
 
         return grpc.unary_unary_rpc_method_handler(answer, read, handler.response_serializer)
 
