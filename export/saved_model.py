@@ -24,6 +24,7 @@ def main():
     path = export_saved_model(_WORKDIR.value, _EXPORT_DIR.value, precision=_PRECISION.value)
     print(f"SavedModel: {path}")
     cli.print_next("deepvideo-predict", f"--model_path={path}", "VIDEO")
+    cli.print_next("deepvideo-serve", f"--export_dir={_EXPORT_DIR.value}")
 
 
 def run():

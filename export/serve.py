@@ -28,7 +28,9 @@ _MAX_PENDING_CLIPS = flags.DEFINE_integer(
     "Clips accepted and not yet answered at most; what is beyond gets 503. Default: two batches.",
     lower_bound=1,
 )
-_MAX_REQUEST_BYTES = flags.DEFINE_integer("max_request_bytes", 16 << 20, "Bytes of a request at most.", lower_bound=1)
+_MAX_REQUEST_BYTES = flags.DEFINE_integer(
+    "max_request_bytes", 16 << 20, "Bytes of a request at most.", lower_bound=1, upper_bound=2**31 - 1
+)
 _NUM_THREADS = flags.DEFINE_integer("num_threads", None, "Threads that compute. Default: one a core.", lower_bound=1)
 
 
@@ -36,13 +38,17 @@ def main():
     max_pending_clips = _MAX_PENDING_CLIPS.value or 2 * _MAX_BATCH_CLIPS.value
     if max_pending_clips < _MAX_BATCH_CLIPS.value:
         raise ConfigError(f"--max_pending_clips must be at least --max_batch_clips. Received: {max_pending_clips}")
+    if _HTTP_PORT.value == _GRPC_PORT.value:
+        raise ConfigError(f"--http_port and --grpc_port must differ. Received: {_HTTP_PORT.value} for both")
     cli.import_tensorflow()
     import tensorflow as tf
 
     try:
-        from deepvideo_tf.serving.server import ServedModel, serve
+        from deepvideo_tf.serving.server import ServedModel, check_port, serve
     except ImportError as error:
-        raise ConfigError(f"serving needs the extra: pip install 'deepvideo-tf[serve]' ({error})") from None
+        raise ConfigError(f"serving needs the extra: pip install '.[serve]' in a checkout ({error})") from None
+    for port in (_HTTP_PORT.value, _GRPC_PORT.value):
+        check_port(port)
     if _NUM_THREADS.value:
         tf.config.threading.set_intra_op_parallelism_threads(_NUM_THREADS.value)
     # Python looks through all its objects now and then, and those of the libraries take the better part of a second.
@@ -54,12 +60,13 @@ def main():
             name, _EXPORT_DIR.value, max_batch_clips=_MAX_BATCH_CLIPS.value, max_pending_clips=max_pending_clips
         )
         model.load()
+    model.tell()
     print(
         f"HTTP: port {_HTTP_PORT.value}, gRPC: port {_GRPC_PORT.value}, model {name}, {max_pending_clips} clips at once"
     )
     cli.print_next("curl", f"http://localhost:{_HTTP_PORT.value}/v2/models/{name}")
     serve(model, http_port=_HTTP_PORT.value, grpc_port=_GRPC_PORT.value, max_request_bytes=_MAX_REQUEST_BYTES.value)
-    print(f"Stopped: {model.places.accepted} requests were accepted and answered")
+    print(f"Stopped: {model.accepted} requests were accepted and answered")
 
 
 def run():

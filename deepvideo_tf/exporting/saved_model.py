@@ -82,9 +82,14 @@ def export_saved_model(workdir, export_dir, *, precision="float32"):
 
 def latest_version(export_dir):
     """The version folder with the highest number, or None where there is none."""
+    return next(reversed(version_folders(export_dir)), None)
+
+
+def version_folders(export_dir):
+    """The version folders, by their numbers."""
     folders = Path(export_dir).iterdir() if Path(export_dir).is_dir() else ()
     versions = [folder for folder in folders if re.fullmatch("[0-9]+", folder.name) and folder.is_dir()]
-    return max(versions, key=lambda folder: int(folder.name), default=None)
+    return sorted(versions, key=lambda folder: int(folder.name))
 
 
 def exported_from(version_dir):

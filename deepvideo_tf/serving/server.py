@@ -4,33 +4,43 @@ import asyncio
 import contextlib
 import gc
 import logging
+import re
 import socket
 import threading
+import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import fastapi
+import grpc
 import kserve
-import orjson
 import prometheus_client
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from google.protobuf.message import DecodeError
 from grpc_interceptor.exceptions import Unavailable
 from kserve import model_server
 from kserve.errors import InvalidInput, ModelNotFound
 from kserve.model_repository import ModelRepository
 from kserve.protocol.dataplane import DataPlane
-from kserve.protocol.infer_type import InferRequest, InferResponse
+from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
+from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
+from kserve.protocol.grpc.server import GRPCServer
+from kserve.protocol.grpc.servicer import InferenceServicer
+from kserve.protocol.infer_type import InferResponse
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.exporting.saved_model import latest_version
-from deepvideo_tf.serving.requests import JSON_LENGTH_HEADER, read_binary_tensors, read_question
+from deepvideo_tf.exporting.saved_model import version_folders
+from deepvideo_tf.serving.requests import JSON_LENGTH_HEADER, Body, read_question
 from deepvideo_tf.serving.versions import load_version
 
 WATCH_S = 1.0  # between two looks for a new version
 READ_TIMEOUT_S = 30  # of a request's body
-MAX_READING = 64  # bodies that are read at a time
+MAX_READING = 64  # bodies that are read at a time over HTTP
+MAX_CALLS = 16  # that are open at a time over gRPC
+MAX_PARSING = 16  # requests that were read and wait until they are made arrays
 GRACE_S = 30  # for what was accepted, after SIGTERM
 
 PENDING = prometheus_client.Gauge("deepvideo_pending_clips", "clips accepted and not yet answered")
@@ -50,41 +60,36 @@ class OverloadedError(Unavailable):
 
 
 class Places:
-    """Room for clips that are accepted and not yet answered. Used on the event loop only.
+    """Room for what is worked on. Used on the event loop only.
 
     Args:
-        max_clips: how many there may be.
+        limit: how many places there are.
     """
 
-    def __init__(self, max_clips):
-        self.accepted = 0  # requests since the beginning
-        self._max_clips = max_clips
-        self._taken = 0
+    def __init__(self, limit):
+        self.taken = 0
+        self._limit = limit
 
     @property
     def full(self):
-        """Whether there is no room for one more clip."""
-        return self._taken >= self._max_clips
+        """Whether there is no room for one more."""
+        return self.taken >= self._limit
 
     @contextlib.contextmanager
-    def take(self, clips):
-        """Holds places while the clips are computed.
+    def take(self, count):
+        """Holds places.
 
         Raises:
             OverloadedError: there is not enough room.
         """
-        if self._taken + clips > self._max_clips:
+        if self.taken + count > self._limit:
             REFUSED.inc()
             raise OverloadedError
-        self.accepted += 1
-        ACCEPTED.inc()
-        self._taken += clips
-        PENDING.set(self._taken)
+        self.taken += count
         try:
             yield
         finally:
-            self._taken -= clips
-            PENDING.set(self._taken)
+            self.taken -= count
 
 
 class ServedModel(kserve.Model):
@@ -100,51 +105,83 @@ class ServedModel(kserve.Model):
     def __init__(self, name, export_dir, *, max_batch_clips, max_pending_clips):
         super().__init__(name)
         self.places = Places(max_pending_clips)
+        self.accepted = 0  # requests since the beginning
         self.version = None
+        PENDING.set_function(lambda: self.places.taken)
         self._export_dir = export_dir
         self._limits = {"max_batch_clips": max_batch_clips, "max_pending_clips": max_pending_clips}
-        self._failed = None
+        self._loaded = None  # the folder of the version, and what its files were
+        self._tried = None  # the same of all versions, when one was last chosen
+        self._untold = []  # what was wrong with those that could not be loaded then
+        self._parsing = Places(MAX_PARSING)
+        self._parsers = ThreadPoolExecutor(2, "parse")
         # A thread for each request that may be accepted: it waits in TensorFlow's queue of batches.
         self._threads = ThreadPoolExecutor(max_pending_clips, "answer")
 
     def load(self):
-        """Loads the newest version, if it is not loaded already. Requests that an older one has begun, it ends.
+        """Loads the newest version that can be loaded, if it is not loaded already. `tell` tells of those that cannot.
+
+        Requests that an older one has begun, it ends.
 
         Returns:
             Whether there is a version that answers.
 
         Raises:
-            ModelFileError: there is none, or it is damaged.
+            ModelFileError: there is none that can be loaded.
         """
-        newest = latest_version(self._export_dir)
-        if newest is None:
-            raise ModelFileError(f"{self._export_dir}: expected a folder of versions, as deepvideo-export-saved-model")
-        if self.version is None or newest.name != self.version.number:
-            self.version = load_version(newest, **self._limits)
-            gc.collect()  # what is left of the one before holds its variables
-            VERSION.set(int(newest.name))
-            logger.info("version %s answers", newest.name)
+        self._tried, self._untold = self._look(), []
+        for folder in reversed(version_folders(self._export_dir)):
+            found = folder, _files_of(folder)
+            try:
+                if found != self._loaded:
+                    self._answer_with(load_version(folder, **self._limits), found)
+                break
+            except ModelFileError as error:
+                self._untold.append(error)
+        else:
+            raise self._untold[0] if self._untold else ModelFileError(_without_versions(self._export_dir))
         self.ready = True
         return self.ready
 
+    def tell(self):
+        """Writes to the log which versions could not be loaded, and which one answers."""
+        for problem in self._untold:
+            logger.error("%s; version %s answers", problem, self.version.number)
+
+    def _answer_with(self, version, found):
+        self.version, self._loaded = version, found
+        gc.collect()  # what is left of the one before holds its variables
+        VERSION.set(int(version.number))
+        logger.info("version %s answers", version.number)
+
     def watch(self, stopped):
-        """Loads new versions until it is told to stop; one that cannot be loaded is told of and left alone."""
+        """Looks for other versions until it is told to stop: as soon as nobody is writing them any more."""
+        before = self._tried
         while not stopped.wait(WATCH_S):
-            newest = latest_version(self._export_dir)
-            if newest is None or newest.name in (self.version.number, self._failed):
-                continue
-            try:
-                self.load()
-            except ModelFileError as error:
-                self._failed = newest.name
-                logger.error("%s; version %s goes on answering", error, self.version.number)
+            now = self._look()
+            if now == before != self._tried:
+                try:
+                    self.load()
+                    self.tell()
+                except (ModelFileError, OSError) as error:
+                    logger.error("%s; version %s goes on answering", error, self.version.number)
+            before = now
+
+    def _look(self):
+        try:
+            return [(folder, _files_of(folder)) for folder in version_folders(self._export_dir)]
+        except OSError:  # it was deleted meanwhile
+            return None
 
     async def preprocess(self, payload, headers=None):
-        with _refused_politely():
-            return read_question(payload, self.version)
+        with self._parsing.take(1), _refused_politely():
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._parsers, read_question, payload, self.version)
 
     async def predict(self, payload, headers=None, response_headers=None):
         with self.places.take(len(payload.rows)), _refused_politely():
+            self.accepted += 1
+            ACCEPTED.inc()
             loop = asyncio.get_running_loop()
             return payload, await loop.run_in_executor(
                 self._threads, payload.version.answer, payload.signature, payload.rows
@@ -169,6 +206,20 @@ class ServedModel(kserve.Model):
         ]
 
 
+def _files_of(folder):
+    """What a version's files are, as far as one sees without reading them."""
+    files = [(path, path.stat()) for path in sorted(folder.rglob("*"))]
+    return [(path, stat.st_size, stat.st_mtime_ns, stat.st_ino) for path, stat in files]
+
+
+def _without_versions(export_dir):
+    export_dir = Path(export_dir)
+    if not export_dir.is_dir():
+        return f"{export_dir}: there is no such folder"
+    found = ", ".join(sorted(path.name for path in export_dir.iterdir())[:5]) or "nothing"
+    return f"{export_dir}: expected versions, folders named 1, 2 and so on. Found: {found}"
+
+
 @contextlib.contextmanager
 def _refused_politely():
     try:
@@ -178,21 +229,10 @@ def _refused_politely():
 
 
 class Bodies(DataPlane):
-    """How bodies are read and written: as KServe does, but with no CloudEvents, and with binary files."""
+    """How bodies are read and written: by the model, away from the event loop, and with no CloudEvents."""
 
     def decode(self, body, headers, protocol_version="v1", model_name=None):
-        if not isinstance(body, bytes):
-            return InferRequest.from_inference_request(body, model_name), {}
-        with _refused_politely():
-            if protocol_version == "v2":
-                return read_binary_tensors(body, headers.get(JSON_LENGTH_HEADER, len(body)), model_name), {}
-            try:
-                request = orjson.loads(body)
-            except orjson.JSONDecodeError as error:
-                raise ConfigError(f"the request is not JSON: {error}") from None
-            if not isinstance(request, dict):
-                raise ConfigError(f"expected a JSON object. Received: {type(request).__name__}")
-            return request, {}
+        return Body(body, model_name, headers.get(JSON_LENGTH_HEADER.lower())), {}
 
     def encode(self, model_name, response, headers, req_attributes):
         if not isinstance(response, InferResponse):
@@ -206,17 +246,19 @@ class Gate:
 
     Args:
         app: the ASGI application behind it.
-        places: the model's `Places`.
+        model: `ServedModel`.
         max_request_bytes: of a body.
     """
 
-    def __init__(self, app, places, max_request_bytes):
+    def __init__(self, app, model, max_request_bytes):
         self._app = app
-        self._places = places
+        self._model = model
         self._max_request_bytes = max_request_bytes
         self._reading = 0
 
     async def __call__(self, scope, receive, send):
+        if scope["type"] == "lifespan":
+            return  # there is nothing to start, and a second Ctrl-C would break it off with a traceback
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -227,7 +269,11 @@ class Gate:
             await send(message)
 
         try:
-            body = await self._body(scope, receive) if scope["method"] == "POST" else b""
+            scope = scope | {"path": self._without_version(scope["path"])}
+            body = b""
+            if scope["method"] == "POST":
+                body = await self._body(dict(scope["headers"]), receive)
+                scope["headers"] = _of_bytes(scope["headers"])
         except fastapi.HTTPException as error:
             response = JSONResponse({"error": error.detail}, error.status_code, error.headers)
             await response(scope, receive, count)
@@ -236,15 +282,26 @@ class Gate:
         if body is not None:
             await self._app(scope, lambda: _next(messages, receive), count)
 
-    async def _body(self, scope, receive):
+    def _without_version(self, path):
+        """The V2 protocol's address of a version as that of the model, which KServe knows, if that version answers."""
+        asked = re.fullmatch("(/v2/models/[^/]+)/versions/([^/]+)(/.*)?", path)
+        if asked is None:
+            return path
+        if asked[2] != self._model.version.number:
+            raise fastapi.HTTPException(404, _other_version(self._model))
+        return asked[1] + (asked[3] or "")
+
+    async def _body(self, headers, receive):
         """The whole body, or None where the caller has gone."""
-        if self._places.full or self._reading >= MAX_READING:
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise fastapi.HTTPException(415, "Content-Encoding: bodies are read as they are, not compressed")
+        if self._model.places.full or self._reading >= MAX_READING:
             REFUSED.inc()
             raise _busy()
         self._reading += 1
         try:
             async with asyncio.timeout(READ_TIMEOUT_S):
-                return await self._read(dict(scope["headers"]).get(b"content-length", b"0"), receive)
+                return await self._read(headers.get(b"content-length", b"0"), receive)
         except TimeoutError:
             raise fastapi.HTTPException(408, f"the request did not come within {READ_TIMEOUT_S} s") from None
         finally:
@@ -265,6 +322,16 @@ class Gate:
         return bytes(body)
 
 
+def _of_bytes(headers):
+    """Headers that let FastAPI pass the body on as it is: it would make objects of JSON, and of each error in it."""
+    others = [(name, value) for name, value in headers if name != b"content-type"]
+    return [*others, (b"content-type", b"application/octet-stream")]
+
+
+def _other_version(model):
+    return f"that version does not answer, {model.version.number} does"
+
+
 async def _next(messages, receive):
     return messages.pop() if messages else await receive()
 
@@ -277,10 +344,8 @@ async def _answer_busy(_, error):
     return JSONResponse({"error": error.details}, 503, {"Retry-After": "1"})
 
 
-async def _answer_malformed(_, error):
-    """FastAPI would send the whole request back, and fail where it is no text."""
-    what = "; ".join(f"{'.'.join(map(str, one['loc']))[:50]}: {one['msg'][:100]}" for one in error.errors()[:3])
-    return JSONResponse({"error": f"the request is not what the protocol says: {what}"}, 400)
+async def _answer_empty(*_):
+    return JSONResponse({"error": "the request has no body"}, 400)
 
 
 class Lasting(ModelRepository):
@@ -288,6 +353,66 @@ class Lasting(ModelRepository):
 
     def unload(self, name):
         pass
+
+
+def _forget_locals(error):
+    """Lets go of the request that the calls on the way of an error hold, until Python looks for cycles."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
+
+
+class Calls(grpc.aio.ServerInterceptor):
+    """Refuses calls over gRPC that are no messages, or about another version than the one that answers.
+
+    Args:
+        model: `ServedModel`.
+    """
+
+    def __init__(self, model):
+        self._model = model
+
+    async def intercept_service(self, continuation, handler_call_details):
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+
+        def read(message):
+            try:
+                return handler.request_deserializer(message)
+            except DecodeError:
+                return None
+
+        async def answer(request, context):
+            if request is None:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request is not a message of this method")
+            asked = getattr(request, "model_version", "") or getattr(request, "version", "")
+            if asked not in ("", self._model.version.number):
+                await context.abort(grpc.StatusCode.NOT_FOUND, _other_version(self._model))
+            try:
+                return await handler.unary_unary(request, context)
+            except Exception as error:
+                _forget_locals(error)
+                raise
+
+        return grpc.unary_unary_rpc_method_handler(answer, read, handler.response_serializer)
+
+
+class Bounded(GRPCServer):
+    """KServe's server of gRPC, with a limit to the calls that are open at a time: each may hold a whole request."""
+
+    async def start(self, max_workers):
+        (model,) = self._data_plane.model_registry.get_models().values()
+        self._server = grpc.aio.server(
+            interceptors=(Calls(model), ExceptionToStatusInterceptor()),
+            options=[("grpc.max_receive_message_length", self._kwargs["grpc_max_receive_message_length"])],
+            maximum_concurrent_rpcs=MAX_CALLS,
+        )
+        servicer = InferenceServicer(self._data_plane, self._model_repository_extension)
+        grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, self._server)
+        self._server.add_insecure_port(f"[::]:{self._port}")
+        await self._server.start()
+        await self._server.wait_for_termination()
 
 
 class Closed(ModelRepositoryExtension):
@@ -331,11 +456,8 @@ def serve(model, *, http_port, grpc_port, max_request_bytes):
         grpc_port: of the V2 protocol.
         max_request_bytes: of a request.
 
-    Raises:
-        ConfigError: a port is taken.
     """
-    for port in (http_port, grpc_port):
-        check_port(port)
+    model_server.GRPCServer = Bounded
     model_server.args.grpc_max_receive_message_length = max_request_bytes
     server = kserve.ModelServer(
         http_port=http_port,
@@ -351,9 +473,9 @@ def serve(model, *, http_port, grpc_port, max_request_bytes):
     server.model_repository_extension = Closed(server.registered_models)
     warnings.filterwarnings("ignore", "ORJSONResponse is deprecated")  # KServe's
     app = model_server.app
-    app.add_middleware(Gate, places=model.places, max_request_bytes=max_request_bytes)
+    app.add_middleware(Gate, model=model, max_request_bytes=max_request_bytes)
     app.add_exception_handler(OverloadedError, _answer_busy)
-    app.add_exception_handler(RequestValidationError, _answer_malformed)
+    app.add_exception_handler(RequestValidationError, _answer_empty)
     stopped = threading.Event()
     watcher = threading.Thread(target=model.watch, args=(stopped,))
     watcher.start()

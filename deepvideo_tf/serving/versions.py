@@ -64,24 +64,22 @@ class Version:
         Raises:
             ConfigError: there is no such signature.
         """
-        if not isinstance(name, str) or name not in self.signatures:
-            raise ConfigError(f"no such signature: {name!r:.100}. Expected one of {', '.join(sorted(self.signatures))}")
+        if name not in self.signatures:
+            raise ConfigError(f"no such signature: {name:.100}. Expected one of {', '.join(sorted(self.signatures))}")
         return self.signatures[name]
 
-    def check(self, signature, rows):
-        """Refuses an input that the signature does not take.
+    def check(self, signature, shape):
+        """Refuses the shape of an input that the signature does not take.
 
         Raises:
-            ConfigError: its type, its shape or the number of clips is wrong.
+            ConfigError: the shape or the number of clips is wrong.
         """
-        if rows.dtype != signature.dtype or rows.shape[1:] != signature.row_shape:
+        if shape[1:] != signature.row_shape:
             expected = ", ".join(map(str, ("batch", *signature.row_shape)))
             kind = "JPEG files" if signature.dtype is object else np.dtype(signature.dtype).name
-            raise ConfigError(
-                f"{signature.input_name} must be {kind} [{expected}]. Received: {rows.dtype} {list(rows.shape)}"
-            )
-        if not 1 <= len(rows) <= self.max_batch_clips:
-            raise ConfigError(f"a request may be about 1 to {self.max_batch_clips} clips. Received: {len(rows)}")
+            raise ConfigError(f"{signature.input_name} must be {kind} [{expected}]. Received: {list(shape)!s:.100}")
+        if not 1 <= shape[0] <= self.max_batch_clips:
+            raise ConfigError(f"a request may be about 1 to {self.max_batch_clips} clips. Received: {shape[0]}")
 
     def answer(self, signature, rows):
         """Answers for rows that were checked, together with those of others who ask at the same time.

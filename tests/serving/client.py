@@ -192,9 +192,10 @@ async def _load(url, body, headers, seconds, per_s, callers):
     return answers
 
 
-def resident_mib(process):
+def resident_mib(process, field="VmRSS"):
+    """Its memory, or with `VmHWM` the most that it ever had."""
     text = Path(f"/proc/{process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", text).group(1)) / 1024
+    return int(re.search(rf"{field}:\s+(\d+)", text).group(1)) / 1024
 
 
 def num_threads(process):
