@@ -64,8 +64,8 @@ def test_a_damaged_model_is_refused(models, tmp_path, kind, count):
     assert done.returncode == 0, done.stderr[-2000:]
     outcomes = json.loads(done.stdout)
     assert outcomes.keys() <= {"same", "refused"}, outcomes
-    assert outcomes["refused"] > 0
-    assert kind == "saved_model" or "same" not in outcomes
+    # Of a SavedModel the labels, of a TFLite file the archive behind the model may be damaged without another answer.
+    assert outcomes["refused"] >= (0.3 if kind == "saved_model" else 0.9) * count
 
 
 def test_models_of_others_are_refused(tmp_path):

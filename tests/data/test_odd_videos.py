@@ -142,7 +142,7 @@ def test_frames_size_and_rotation_are_the_manifests(odd_videos, name):
     if row["s"] != "-" and int(row["frames"]) > 1:
         assert index.duration_s == pytest.approx(float(row["s"]), abs=0.05)
     rotation = re.search(r"rotation (-?\d+)", row["notes"])
-    container, stream = decode._open(av, path, DecodeLimits())
+    container, stream = decode._open(path, DecodeLimits())
     with container:
         assert f"{stream.width}x{stream.height}" == row["size"]
         frame = next(container.decode(stream))
