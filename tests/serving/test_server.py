@@ -640,7 +640,10 @@ def test_ten_times_the_load_that_it_can_answer(heavy_export_dir, tmp_path):
     expected = loaded.signatures["serve_encoded"](frames=tf.constant(rows))["probabilities"].numpy()
     request, contents = tensor(rows)
     body, headers = v2_body(request | {"parameters": {"signature_name": "serve_encoded"}}, contents)
-    with Server(heavy_export_dir, tmp_path / "serve.log", f"--max_batch_clips={batch}") as server:
+    # One batch at a time: with a second one waiting, as by default, an answer takes up to twice as long, and more where
+    # the callers use the same cores.
+    flags = f"--max_batch_clips={batch}", f"--max_pending_clips={batch}"
+    with Server(heavy_export_dir, tmp_path / "serve.log", *flags) as server:
         load(server, body, headers, seconds=3)
         unloaded = [seconds for _, seconds, _ in load(server, body, headers, seconds=20)]
         answered = [status for status, *_ in load(server, body, headers, seconds=10, callers=2)]
