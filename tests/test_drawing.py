@@ -40,7 +40,7 @@ def test_a_copy_is_the_video_with_bars(predictor, ucf101_6, tmp_path):
         assert sound.codec_context.codec.canonical_name == "mp3"
         packets = [bytes(packet) for packet in container.demux(sound) if packet.size]
         expected = [bytes(packet) for packet in original.demux(original.streams.audio[0]) if packet.size]
-        assert packets == expected[-len(packets) :] or set(packets) <= set(expected)
+        assert packets == [packet for packet in expected if packet in set(packets)]  # the same ones, in their order
         assert len(packets) > 0.9 * len(expected)
     assert [path.name for path in copy.parent.iterdir()] == ["copy.mp4"]
 
