@@ -29,9 +29,15 @@ CAMERA = ["opencv-python-headless>=5,<6"]
 BASELINE = ["opencv-python-headless>=4.14,<6", "scikit-learn>=1.9,<2", "threadpoolctl>=3.5,<4"]
 ONNX = ["onnx>=1.23,<2", "onnxruntime>=1.32,<2", "tf2onnx>=1.17,<2"]
 SERVE = ["kserve>=0.21,<0.22"]
+PLOTS = ["matplotlib>=3.10,<4"]
+DOCS = ["furo>=2025.12", "myst-parser>=5,<6", "sphinx>=9,<10"]
 TEST = [
     "hypothesis>=6.100",
+    "ipykernel>=7,<8",
     "mypy>=2.4,<3",
+    "nbclient>=0.11,<0.12",
+    "nbformat>=5.10,<6",
+    "pydoclint>=0.12,<0.13",
     "pytest>=9,<10",
     "pytest-xdist>=3.8,<4",
     "ruff>=0.17,<0.18",
@@ -77,7 +83,9 @@ setup(
         "camera": CAMERA,
         "serve": SERVE,
         "baseline": BASELINE,
-        "dev": QUANTIZE + ONNX + CAMERA + SERVE + BASELINE + TEST,
+        "plots": PLOTS,
+        "docs": DOCS,
+        "dev": QUANTIZE + ONNX + CAMERA + SERVE + BASELINE + PLOTS + DOCS + TEST,
     },
     # The programs' folders stand at the top of the repository, where a reader finds them; under their own names they
     # would land in a user's site-packages as `pipelines` and `export`.
