@@ -18,6 +18,7 @@ PROGRAMS = {
     "inspect-shards": "deepvideo_tf.pipelines.inspect_shards",
     "make-synthetic": "deepvideo_tf.pipelines.make_synthetic",
     "predict": "deepvideo_tf.pipelines.predict",
+    "report": "deepvideo_tf.pipelines.report",
     "serve": "deepvideo_tf.export.serve",
     "train": "deepvideo_tf.pipelines.train",
     "verify-shards": "deepvideo_tf.pipelines.verify_shards",
@@ -30,6 +31,7 @@ BASELINE = ["opencv-python-headless>=4.14,<6", "scikit-learn>=1.9,<2", "threadpo
 ONNX = ["onnx>=1.23,<2", "onnxruntime>=1.32,<2", "tf2onnx>=1.17,<2"]
 SERVE = ["kserve>=0.21,<0.22"]
 PLOTS = ["matplotlib>=3.10,<4"]
+REPORT = [*PLOTS, *BASELINE, "jinja2>=3.1,<4"]
 DOCS = ["furo>=2025.12", "myst-parser>=5,<6", "sphinx>=9,<10"]
 TEST = [
     "hypothesis>=6.100",
@@ -84,8 +86,9 @@ setup(
         "serve": SERVE,
         "baseline": BASELINE,
         "plots": PLOTS,
+        "report": REPORT,
         "docs": DOCS,
-        "dev": QUANTIZE + ONNX + CAMERA + SERVE + BASELINE + PLOTS + DOCS + TEST,
+        "dev": QUANTIZE + ONNX + CAMERA + SERVE + REPORT + DOCS + TEST,
     },
     # The programs' folders stand at the top of the repository, where a reader finds them; under their own names they
     # would land in a user's site-packages as `pipelines` and `export`.
@@ -96,10 +99,12 @@ setup(
         "deepvideo_tf.data",
         "deepvideo_tf.exporting",
         "deepvideo_tf.models",
+        "deepvideo_tf.reporting",
         "deepvideo_tf.serving",
         "deepvideo_tf.training",
         "deepvideo_tf.pipelines",
         "deepvideo_tf.export",
     ],
+    package_data={"deepvideo_tf.reporting": ["*.jinja"]},
     entry_points={"console_scripts": [f"deepvideo-{name} = {module}:run" for name, module in PROGRAMS.items()]},
 )

@@ -10,15 +10,15 @@ inputs, but for the pixels, which need none.
 """
 
 import statistics
-import time
 
 import keras
-import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
 import deepvideo_tf as dv
 from deepvideo_tf.config import FUSIONS, STREAMS, multires_name
+from deepvideo_tf.reporting.paper import SPEED_UP
+from deepvideo_tf.reporting.speed import TimedModel, seconds_of
 
 _FUSIONS = flags.DEFINE_multi_enum("fusions", FUSIONS, FUSIONS, "Which models; the streams alone go with single_frame.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Clips a step; 32 in the paper.", lower_bound=1)
@@ -26,40 +26,6 @@ _ROUNDS = flags.DEFINE_integer("rounds", 5, "Steps of each side.", lower_bound=1
 
 POLICIES = ("float32", "mixed_bfloat16")
 MATRIX_SIZE = 2048
-PAPERS_RATIOS = {"single_frame": 3.5, "slow_fusion": 2.0}  # section 3.2: 6 -> 21 and 5 -> 10 clips/s
-
-
-class Side:
-    """One model under one policy, ready to be timed."""
-
-    def __init__(self, name, policy, batch_size):
-        keras.config.set_dtype_policy(policy)
-        self.model = dv.build_model(name, 487)
-        self.model.compile(keras.optimizers.SGD(1e-4, momentum=0.9), keras.losses.SparseCategoricalCrossentropy(True))
-        self.clips = np.random.default_rng(0).integers(
-            0, 256, (batch_size, *self.model.input_shape[1:]), dtype=np.uint8
-        )
-        self.labels = np.arange(batch_size) % 487
-        layers = dv.describe(self.model)
-        self.answer_ops = 2 * sum(layer.multiply_adds for layer in layers)
-        self.train_ops = 3 * self.answer_ops - 2 * sum(x.multiply_adds for x in layers if x.name.endswith("conv1"))
-        self.train_s, self.answer_s = [], []
-
-    def step(self):
-        self.train_s.append(seconds(lambda: self.model.train_on_batch(self.clips, self.labels)))
-        self.answer_s.append(seconds(lambda: self.model.predict_on_batch(self.clips)))
-
-    def rates(self):
-        """Clips/s of training and of inference, and the GFLOP/s of each."""
-        train = len(self.clips) / statistics.median(self.train_s)
-        answer = len(self.clips) / statistics.median(self.answer_s)
-        return train, answer, train * self.train_ops / 1e9, answer * self.answer_ops / 1e9
-
-
-def seconds(work):
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def matrix_product(policy):
@@ -76,19 +42,29 @@ def names_of(fusion):
 
 def measure(fusion, peaks):
     """The sides of one fusion, timed in turn; the times of matrix products are added to `peaks`."""
-    sides = {(name, policy): Side(name, policy, _BATCH_SIZE.value) for name in names_of(fusion) for policy in POLICIES}
+    sides = {
+        (name, policy): TimedModel(name, _BATCH_SIZE.value, policy=policy)
+        for name in names_of(fusion)
+        for policy in POLICIES
+    }
     products = {policy: matrix_product(policy) for policy in POLICIES}
     for number in range(1 + _ROUNDS.value):
         for side in sides.values():
             side.step()
         for policy, product in products.items():
-            peaks[policy].append(seconds(product))
+            peaks[policy].append(seconds_of(product))
         if number == 0:  # the first round traces and compiles
             for side in sides.values():
-                side.train_s, side.answer_s = [], []
+                side.forget()
             for policy in POLICIES:
                 peaks[policy].pop()
-    return {key: side.rates() for key, side in sides.items()}
+    return {key: rates_of(side) for key, side in sides.items()}
+
+
+def rates_of(side):
+    """Clips/s of training and of inference, and the GFLOP/s of each."""
+    train, answer = side.clips_per_s()
+    return train, answer, train * side.train_ops / 1e9, answer * side.answer_ops / 1e9
 
 
 def main(_):
@@ -126,7 +102,7 @@ def print_ratios(rates, multiply_adds):
         full, two = fusion, multires_name(fusion)
         ratios = [rates[two, policy][which] / rates[full, policy][which] for policy in POLICIES for which in (0, 1)]
         print(
-            f"{fusion:14}{PAPERS_RATIOS.get(fusion, '-'):>7}{multiply_adds[full] / multiply_adds[two]:15.2f}"
+            f"{fusion:14}{SPEED_UP.get(fusion, '-'):>7}{multiply_adds[full] / multiply_adds[two]:15.2f}"
             + "".join(f"{ratio:27.2f}" for ratio in ratios)
         )
 

@@ -36,22 +36,33 @@ def mean_intervals(sums, counts):
     return np.quantile(drawn, LEVELS, axis=0)
 
 
-def map_interval(is_true, scores):
-    """The interval of the mean average precision over the classes that have a positive.
+def resampled_average_precision(is_true, scores):
+    """Average precision of each class in each resample of the videos.
 
     Args:
         is_true: bool `[video, class]`.
         scores: float `[video, class]`.
 
     Returns:
-        (lower end, upper end), and the number of resamples: 1000, on big sets fewer, 100 at least.
+        float64 `[resample, class]`, NaN where no positive was drawn: 1000 resamples, on big sets fewer, 100 at least.
+        The same videos are drawn for the same number of videos and classes, so that two models can be compared.
     """
     videos, classes = scores.shape
     count = max(FEWEST_RESAMPLES, min(RESAMPLES, WORK // scores.size, WEIGHTS // videos))
     weights = np.stack([drawn.astype(np.uint16) for drawn in resamples(videos, count)])
-    sums, present = np.zeros(count), np.zeros(count)
-    for label in range(classes):
-        of_class = weighted_average_precision(is_true[:, label], scores[:, label], weights)
-        sums += np.nan_to_num(of_class)
-        present += ~np.isnan(of_class)
-    return np.quantile(sums / present, LEVELS), count
+    by_class = [weighted_average_precision(is_true[:, label], scores[:, label], weights) for label in range(classes)]
+    return np.stack(by_class, axis=1)
+
+
+def mean_interval(drawn):
+    """The interval of the mean over the numbers in each row.
+
+    Args:
+        drawn: float64 `[resample, class]`; NaN where there is none.
+
+    Returns:
+        (lower end, upper end), or None where there is no number at all.
+    """
+    present = ~np.isnan(drawn)
+    drawn = drawn[present.any(axis=1)]
+    return np.quantile(np.nanmean(drawn, axis=1), LEVELS).tolist() if len(drawn) else None

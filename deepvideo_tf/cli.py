@@ -10,7 +10,9 @@ import os
 import re
 import shlex
 import signal
+import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 
@@ -127,6 +129,36 @@ def import_tensorflow():
             import tensorflow  # noqa: F401
         except ModuleNotFoundError as error:
             raise DeepVideoError(f"this needs TensorFlow (predicting with TFLite files does not): {error}") from None
+
+
+def run_program(program, *arguments):
+    """Shows the command of another program, runs it, and waits for it.
+
+    Told to stop, it tells the other program once (a terminal's Ctrl-C would reach it as well, and a second signal keeps
+    a training from saving) and waits until that has saved.
+
+    Args:
+        program: `deepvideo-...`, an installed one.
+        arguments: its flags.
+
+    Raises:
+        DeepVideoError: it failed; its message was shown.
+        KeyboardInterrupt: told to stop.
+    """
+    command = [program, *map(str, arguments)]
+    print(f"\n$ {shlex.join(command)}", flush=True)
+    path = os.path.join(sysconfig.get_path("scripts"), program)
+    process = subprocess.Popen([path, *command[1:]], process_group=0)
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        raise KeyboardInterrupt("interrupted; the same command goes on from here") from None
+    finally:
+        process.kill()  # on a second Ctrl-C
+    if status:
+        raise DeepVideoError(f"{program} ended with status {status}; its message is above")
 
 
 def print_next(program, *arguments):

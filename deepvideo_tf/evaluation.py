@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepvideo_tf.bootstrap import RESAMPLES, map_interval, mean_intervals
+from deepvideo_tf.bootstrap import RESAMPLES, mean_interval, mean_intervals, resampled_average_precision
 from deepvideo_tf.data.dataset import DEFAULT_MAX_BAD_FRACTION
 from deepvideo_tf.data.shards import read_manifest
 from deepvideo_tf.data.ucf101 import check_groups, ucf101_groups
@@ -73,7 +73,8 @@ def evaluate(
         - `split`, `videos`, `clips`, `skipped_clips` (damaged ones), `views`, `runs` (their folders),
           `checkpoints` (names of the files that their weights come from).
         - `clip_hit_at_1`, `video_hit_at_<k>` for each k, `map` (mean average precision over the classes that have
-          videos) and `map_by_group`.
+          videos) and `map_by_group`; `map_by_group_intervals`, 95%, and
+          `group_sizes`, numbers of classes, by the same names.
         - `intervals`: of each of these (without groups) the lower and the upper end, and the number of `resamples` and
           of `map_resamples`, which are fewer on big sets.
         - `chance`: what an order of the classes drawn at random is expected to reach in each of these.
@@ -84,7 +85,7 @@ def evaluate(
           `most_confused`: at most 10 of `true`, `predicted`, `videos`, where the prediction is none of the labels.
         - `against`, if asked for: `run`; `video_hit_at_1` and `map` of the other run, what this one has more
           (`..._difference`), with an `interval` for the former; `ap_difference` for each class name; `gains` and
-          `losses`, the five largest.
+          `losses`, the five largest, each with its `class`, `ap`, `ap_difference` and the `interval` of the latter.
         - `motion`, if asked for: `orders`, for each order of time `clip_hit_at_1`, `video_hit_at_1`, `map`, their
           `..._change` against the order as it is, of the first two an `..._change_interval`, and for each of `classes`
           the `ap_change` and `video_hit_at_1_change`; `matters`, the orders whose interval of a change of Hit@1 lies
@@ -164,17 +165,20 @@ def _judge(scores, ks, groups):
     statistics = _statistics(scores, ks)
     ap = average_precision(scores.is_true, scores.video_scores)
     ap_of = dict(zip(scores.classes, ap.tolist(), strict=True))
-    ends, map_resamples = map_interval(scores.is_true, scores.video_scores)
+    drawn = resampled_average_precision(scores.is_true, scores.video_scores)
+    columns = {group: [scores.classes.index(name) for name in names] for group, names in groups.items()}
     confusion, most_confused = _confusion(scores)
     return {
         **_means(statistics),
         "map": _mean(ap),
         "map_by_group": {group: _mean([ap_of[name] for name in names]) for group, names in groups.items()},
+        "group_sizes": {group: len(names) for group, names in groups.items()},
+        "map_by_group_intervals": {group: mean_interval(drawn[:, labels]) for group, labels in columns.items()},
         "intervals": {
             **_intervals(statistics),
-            "map": ends.tolist(),
+            "map": mean_interval(drawn),
             "resamples": RESAMPLES,
-            "map_resamples": map_resamples,
+            "map_resamples": len(drawn),
         },
         "chance": _chance(scores, ks),
         "classes": _by_class(scores, ap),
@@ -302,10 +306,20 @@ def _compare(scores, other, runs, against):
     statistics, others = _statistics(scores), _statistics(other)
     difference = _changes(statistics, others)
     ap, other_ap = (average_precision(one.is_true, one.video_scores) for one in (scores, other))
-    by_class = dict(zip(scores.classes, (ap - other_ap).tolist(), strict=True))
-    known = [(name, value) for name, value in by_class.items() if not math.isnan(value)]
-    gains = sorted((pair for pair in known if pair[1] > 0), key=lambda pair: -pair[1])
-    losses = sorted((pair for pair in known if pair[1] < 0), key=lambda pair: pair[1])
+    drawn = resampled_average_precision(scores.is_true, scores.video_scores)
+    drawn -= resampled_average_precision(other.is_true, other.video_scores)
+    known = [
+        {
+            "class": name,
+            "ap": float(ap[label]),
+            "ap_difference": float(ap[label] - other_ap[label]),
+            "interval": mean_interval(drawn[:, [label]]),
+        }
+        for label, name in enumerate(scores.classes)
+        if not math.isnan(ap[label])
+    ]
+    gains = sorted((row for row in known if row["ap_difference"] > 0), key=lambda row: -row["ap_difference"])
+    losses = sorted((row for row in known if row["ap_difference"] < 0), key=lambda row: row["ap_difference"])
     return {
         "run": str(against),
         VIDEO_HIT: _means(others)[VIDEO_HIT],
@@ -313,9 +327,9 @@ def _compare(scores, other, runs, against):
         "interval": _intervals(difference)[VIDEO_HIT],
         "map": _mean(other_ap),
         "map_difference": _mean(ap - other_ap),
-        "ap_difference": {name: _number(value) for name, value in by_class.items()},
-        "gains": [{"class": name, "ap_difference": value} for name, value in gains[:LISTED_DIFFERENCES]],
-        "losses": [{"class": name, "ap_difference": value} for name, value in losses[:LISTED_DIFFERENCES]],
+        "ap_difference": dict(zip(scores.classes, map(_number, ap - other_ap), strict=True)),
+        "gains": gains[:LISTED_DIFFERENCES],
+        "losses": losses[:LISTED_DIFFERENCES],
     }
 
 

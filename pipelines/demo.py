@@ -16,7 +16,6 @@ import json
 import math
 import shlex
 import shutil
-import subprocess
 import sysconfig
 from pathlib import Path
 
@@ -25,7 +24,6 @@ from absl import flags
 from deepvideo_tf import cli
 from deepvideo_tf.data.annotations import read_folder
 from deepvideo_tf.data.shards import read_manifest
-from deepvideo_tf.errors import DeepVideoError
 
 _VIDEO_ROOT = flags.DEFINE_string("video_root", None, "Your folder of class folders; synthetic videos by default.")
 _DEMO_DIR = flags.DEFINE_string("demo_dir", "demo", "The folder to put everything in.")
@@ -92,12 +90,7 @@ def main():
 
 
 def _step(program, *arguments):
-    """Shows a command and runs it; the demo ends where a command fails."""
-    program = f"deepvideo-{program}"
-    print(f"\n$ {shlex.join([program, *arguments])}", flush=True)
-    status = subprocess.run([Path(sysconfig.get_path("scripts")) / program, *arguments], check=False).returncode
-    if status:
-        raise DeepVideoError(f"{program} ended with status {status}; its message is above")
+    cli.run_program(f"deepvideo-{program}", *arguments)
 
 
 def _folder_name(videos):

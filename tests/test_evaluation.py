@@ -130,8 +130,10 @@ def test_average_precision_is_that_of_the_videos_scores(small_run, small_shards)
     assert result["map_by_group"] == {}
     names = list(result["classes"])
     groups = {"first two": names[:2], "last": names[3:]}
-    of_groups = dv.evaluate(small_run, small_shards, groups=groups)["map_by_group"]
-    assert of_groups == pytest.approx({"first two": np.mean(expected[:2]), "last": expected[3]})
+    grouped = dv.evaluate(small_run, small_shards, groups=groups)
+    assert grouped["map_by_group"] == pytest.approx({"first two": np.mean(expected[:2]), "last": expected[3]})
+    for group, (low, high) in grouped["map_by_group_intervals"].items():
+        assert low <= grouped["map_by_group"][group] <= high
     with pytest.raises(ConfigError, match="groups: the group 'none' names 'swim', which is none of the 4 classes"):
         dv.evaluate(small_run, small_shards, groups={"none": ["swim"]})
 
@@ -259,6 +261,16 @@ def test_five_gains_and_losses_and_a_paired_interval():
         np.mean([int(hits[0][video]) - int(hits[1][video]) for video in rng.integers(0, 120, 120)]) for _ in range(1000)
     ]
     assert result["interval"] == pytest.approx(np.percentile(gains, [2.5, 97.5]))
+    best = result["gains"][0]
+    label, rng = good.classes.index(best["class"]), np.random.default_rng(0)
+    draws = [rng.integers(0, 120, 120) for _ in range(1000)]
+    differences = [
+        average_precision_score(is_true[drawn, label], good.video_scores[drawn, label])
+        - average_precision_score(is_true[drawn, label], bad.video_scores[drawn, label])
+        for drawn in draws
+        if is_true[drawn, label].any()
+    ]
+    assert best["interval"] == pytest.approx(np.percentile(differences, [2.5, 97.5]))
     same = evaluation._compare(good, good, ["good"], "same")
     assert (same["interval"], same["gains"], same["losses"]) == ([0, 0], [], [])
 
@@ -312,4 +324,5 @@ def test_a_class_without_a_video_has_no_numbers():
     assert result["classes"]["class2"] == {"videos": 0, "video_hit_at_1": None, "ap": None}
     assert result["map"] == 1
     assert result["map_by_group"] == {"empty": None, "half": 1}
+    assert result["map_by_group_intervals"] == {"empty": None, "half": [1, 1]}
     json.dumps(result, allow_nan=False)

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "parity_process": {"errors", "config", "predictors"},
     "serving": {"errors", "config", "files", "predictors", "exporting", "serving"},
     "prediction": {"errors", "config", "data", "predictors"},
+    "reporting": {"errors", "config", "files", "models", "data", "training", "reporting"},
     "drawing": {"errors", "config", "data", "predictors", "prediction"},
 }
 PROGRAM_FOLDERS = ("pipelines", "export")

@@ -1,0 +1,96 @@
+"""The page of a report: one HTML file with everything in it, and the same as Markdown."""
+
+import base64
+from pathlib import Path
+
+from deepvideo_tf.errors import ConfigError
+from deepvideo_tf.files import write_text_atomically
+
+TEMPLATES = ("report.html.jinja", "report.md.jinja")
+MISSING = "a report needs Jinja2 and matplotlib: pip install 'deepvideo-tf[report]'"
+
+
+def write_pages(report, folder):
+    """Writes a report as `report.html` and `report.md`.
+
+    The HTML page holds its pictures, loads nothing from anywhere, and runs no script.
+
+    Args:
+        report: dict of `title`, `about`, `data`, `made`, `findings`, `tables`, `pictures` and `commands`, as
+            `deepvideo-report` writes it to `report.json`; a picture's `file` is relative to the folder.
+        folder: where to.
+
+    Returns:
+        Paths of the two files.
+
+    Raises:
+        ConfigError: Jinja2 is not installed.
+    """
+    environment = _environment()
+    paths = []
+    for template in TEMPLATES:
+        path = Path(folder) / template.removesuffix(".jinja")
+        text = environment.get_template(template).render(report, embedded=lambda file: _data_uri(Path(folder) / file))
+        write_text_atomically(path, text)
+        paths.append(path)
+    return paths
+
+
+def _environment():
+    try:
+        import jinja2
+    except ModuleNotFoundError:
+        raise ConfigError(MISSING) from None
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("deepvideo_tf.reporting", "."),
+        autoescape=lambda name: name == TEMPLATES[0],
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"number": number, "interval": interval, "has_paper": has_paper}
+    environment.filters |= {"cell": markdown_cell, "papers": paper_number}
+    return environment
+
+
+def number(cell):
+    """The value of a cell as text, a dash where there is none."""
+    return _format(cell, cell["value"])
+
+
+def paper_number(cell):
+    """The paper's value beside it as text."""
+    return _format(cell, cell["paper"])
+
+
+def _format(cell, value):
+    if value is None:
+        return "-"
+    if cell.get("is_rate"):
+        return f"{value:.1f}"
+    return f"{value:+.3f}" if cell.get("is_change") else f"{value:.3f}"
+
+
+def interval(cell):
+    """The 95% interval of a cell as text, empty where there is none."""
+    if not cell["interval"]:
+        return ""
+    return " to ".join(_format(cell, end) for end in cell["interval"])
+
+
+def has_paper(table, column):
+    """Whether the paper has a value anywhere in a column."""
+    cells = (row["cells"][column] for row in table["rows"])
+    return any(isinstance(cell, dict) and cell["paper"] is not None for cell in cells)
+
+
+def markdown_cell(cell):
+    """A cell as Markdown: the value, its interval in brackets."""
+    if isinstance(cell, str):
+        return cell
+    ends = interval(cell)
+    return number(cell) + (f" ({ends})" if ends else "")
+
+
+def _data_uri(path):
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

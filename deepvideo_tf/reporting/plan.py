@@ -1,0 +1,274 @@
+"""What a report has to run, and at which size that fits into the time one has."""
+
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepvideo_tf.config import FINETUNE_MODES, MODEL_CLIPS, STREAMS
+from deepvideo_tf.data.shards import read_manifest
+from deepvideo_tf.errors import ConfigError
+from deepvideo_tf.reporting.paper import AVERAGED
+from deepvideo_tf.reporting.presets import NETWORKS
+
+WIDTHS = (1.0, 0.5, 0.25, 0.125)
+BATCH_SIZE, TIMED_STEPS = 32, 4
+NUM_VIEWS = 4  # of deepvideo-evaluate, section 4.1
+MOTION_PASSES = 4  # the frames as they are, shuffled, reversed, frozen
+CACHED_EPOCHS = 2  # what the features of --finetune=top and top3 cost, 4 views forward only, in epochs of training
+# Measured on 2 cores, and no more than a guess elsewhere.
+COMMAND_S, SPEED_TABLE_S, HISTOGRAM_FRAMES_PER_S = 20, 90, 600
+PAPERS_FRAME_SIZE_PX = 200
+FRAME_PICTURES = ("predictions", "saliency", "views")  # those that show frames of the videos
+PICTURES = {
+    "slow_fusion": ("filters", "predictions", "curves", "confusion", "ap", "saliency"),
+    "multires": ("filters", "views"),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The size of a report.
+
+    Args:
+        width: scale of all filters and hidden units of the networks; 1 is the paper's.
+        num_epochs: passes over the training shards.
+        budget_minutes: the time it was made for.
+        estimated_minutes: the time it was expected to take.
+    """
+
+    width: float
+    num_epochs: int
+    budget_minutes: float
+    estimated_minutes: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of a report.
+
+    Args:
+        name: what it is for.
+        program: `deepvideo-...`.
+        arguments: its flags.
+        makes: what is there when it is done.
+    """
+
+    name: str
+    program: str
+    arguments: tuple
+    makes: Path
+
+
+def make_plan(preset, shards_dir, budget_minutes, *, left_s, width=None, with_transfer=False):
+    """Chooses width and epochs: the widest nets that can be trained in the time for as many epochs as the preset says.
+
+    Where even the narrowest cannot, the epochs are as many as fit, and at least one. A few training steps of slow
+    fusion, the slowest, are timed at each width; the other models are taken to be as much faster as they have fewer
+    multiply-adds.
+
+    Args:
+        preset: the `Preset`.
+        shards_dir: the folder of its shards, of the first fold.
+        budget_minutes: the time for all of the report.
+        left_s: seconds of it that are left for one fold.
+        width: the width that the nets must have; None to choose one.
+        with_transfer: whether there is a trained net to fine-tune (Table 3).
+
+    Returns:
+        A `Plan`.
+    """
+    train, test = (read_manifest(shards_dir, split) for split in ("train", "test"))
+    frames = train.spec.clip_frames * (train.records * 4 + test.records * NUM_VIEWS)
+    runs = len(NETWORKS) + 2 + with_transfer * len(FINETUNE_MODES)
+    fixed_s = frames / HISTOGRAM_FRAMES_PER_S + SPEED_TABLE_S + 2 * runs * COMMAND_S
+    for candidate in WIDTHS if width is None else (width,):
+        epoch_s, judging_s = _seconds(preset, train, test, candidate, with_transfer)
+        needed_s = fixed_s + preset.num_epochs * epoch_s + judging_s
+        if needed_s <= left_s:
+            return Plan(candidate, preset.num_epochs, budget_minutes, needed_s / 60)
+    epochs = min(preset.num_epochs, max(1, int((left_s - fixed_s - judging_s) / epoch_s)))
+    return Plan(candidate, epochs, budget_minutes, (fixed_s + epochs * epoch_s + judging_s) / 60)
+
+
+def _seconds(preset, train, test, width, with_transfer):
+    """Seconds of an epoch of all networks together, and of everything that does not grow with the epochs."""
+    from deepvideo_tf.models.description import describe
+    from deepvideo_tf.models.registry import build_model
+    from deepvideo_tf.reporting.speed import TimedModel
+
+    def arguments(name):
+        return {"width": width, "crop_size_px": crop_size_px(name, train.spec.frame_size_px)}
+
+    classes = len(train.classes)
+    slowest = TimedModel("slow_fusion", BATCH_SIZE, num_classes=classes, **arguments("slow_fusion"))
+    for _ in range(1 + TIMED_STEPS):
+        slowest.step()
+    clip_s = statistics.median(slowest.train_s[1:]) / BATCH_SIZE
+    answer_s = statistics.median(slowest.answer_s[1:]) / BATCH_SIZE
+    work = {
+        name: sum(layer.multiply_adds for layer in describe(build_model(name, classes, **arguments(name))))
+        / slowest.multiply_adds
+        for name in NETWORKS
+    }
+    trained, judged = sum(work.values()), sum(work.values()) + (MOTION_PASSES - 1) * work["slow_fusion"]
+    cached = 0.0
+    if with_transfer:
+        trained, judged, cached = trained + 1, judged + 3, 2 * CACHED_EPOCHS
+    epoch_s = train.records * clip_s
+    return trained * epoch_s, judged * NUM_VIEWS * test.records * answer_s + cached * epoch_s
+
+
+def crop_size_px(model, frame_size_px):
+    """What a model sees of stored frames: the paper's part of them, 170 or 178 of 200 px (section 3.3), and even.
+
+    Args:
+        model: the name of a model.
+        frame_size_px: height and width of the stored frames.
+
+    Returns:
+        Height and width of the crop.
+    """
+    paper_px = MODEL_CLIPS[model].crop_size_px if model in MODEL_CLIPS else MODEL_CLIPS["single_frame"].crop_size_px
+    return min(frame_size_px, 2 * -(-paper_px * frame_size_px // (2 * PAPERS_FRAME_SIZE_PX)))
+
+
+def build_steps(preset, data_dir, shards_dir, fold):
+    """The commands that build the shards of a preset.
+
+    Args:
+        preset: the `Preset`.
+        data_dir: the folder of its data.
+        shards_dir: the folder for the shards.
+        fold: the number of the fold, from 1.
+
+    Returns:
+        List of `Step`.
+    """
+    steps = []
+    for flags in preset.builds:
+        filled = [flag.format(data=data_dir, fold=fold) for flag in flags]
+        split = next((flag.removeprefix("--split=") for flag in flags if flag.startswith("--split=")), "test")
+        arguments = (*filled, f"--shards_dir={shards_dir}", *preset.shard_flags)
+        makes = Path(shards_dir) / f"{split}-manifest.json"
+        steps.append(Step(f"{split} shards", "deepvideo-build-shards", arguments, makes))
+    return steps
+
+
+def run_steps(preset, plan, folder, shards_dir, *, groups_path=None, init_from=None, with_frames=True):
+    """The commands that train and evaluate everything the tables need, in their order.
+
+    Args:
+        preset: the `Preset`.
+        plan: the `Plan`.
+        folder: where the runs go, each to `runs/<name>`.
+        shards_dir: the folder of shards.
+        groups_path: a file of groups of classes, or None.
+        init_from: a `TransferSource`, or None to leave out Table 3.
+        with_frames: whether pictures may show frames of the videos.
+
+    Returns:
+        List of `Step`.
+    """
+    manifest = read_manifest(shards_dir, "train")
+    runs = Path(folder) / "runs"
+    groups = () if groups_path is None else (f"--groups={groups_path}",)
+
+    def train(name, model, *flags, width=plan.width):
+        arguments = (
+            f"--shards_dir={shards_dir}",
+            f"--workdir={runs / name}",
+            f"--model={model}",
+            f"--width={width:g}",
+            f"--crop_size_px={crop_size_px(model, manifest.spec.frame_size_px)}",
+            f"--num_epochs={plan.num_epochs}",
+            *preset.train_flags,
+            *preset.flags_by_model.get(model, ()),
+            *flags,
+        )
+        return Step(f"{name}: training", "deepvideo-train", arguments, runs / name / "checkpoints")
+
+    def evaluate(name, *flags):
+        pictures = [name for name in PICTURES.get(name, ()) if with_frames or name not in FRAME_PICTURES]
+        arguments = (
+            f"--workdir={runs / name}",
+            f"--shards_dir={shards_dir}",
+            *groups,
+            *flags,
+            *([f"--pictures={','.join(pictures)}"] if pictures else []),
+        )
+        return Step(f"{name}: evaluation", "deepvideo-evaluate", arguments, runs / name / "evaluation-test.json")
+
+    def rate(model):
+        rates = preset.learning_rates
+        return f"--learning_rate={rates.get(model, rates['single_frame'])}"
+
+    steps = []
+    for name in ("feature_histograms", *NETWORKS):
+        is_slow = name == "slow_fusion"
+        against = (f"--against={runs / 'single_frame'}", "--motion") if is_slow else ()
+        steps += [train(name, name, rate(name)), evaluate(name, *against)]
+    steps.append(evaluate("average", f"--ensemble={','.join(str(runs / name) for name in AVERAGED)}"))
+    if init_from is None:
+        return steps
+    for mode in transfer_runs(plan, init_from):
+        name, flags = f"transfer_{mode}", (f"--init_from={init_from.workdir}", f"--finetune={mode}")
+        learning_rate = rate(init_from.model) if mode == "scratch" else f"--learning_rate={preset.transfer_rate}"
+        steps += [train(name, init_from.model, *flags, learning_rate, width=init_from.width), evaluate(name)]
+    return steps
+
+
+@dataclass(frozen=True)
+class TransferSource:
+    """A trained run to fine-tune (Table 3).
+
+    Args:
+        workdir: its folder.
+        model: the name of its model.
+        width: its width.
+    """
+
+    workdir: Path
+    model: str
+    width: float
+
+
+def transfer_runs(plan, init_from):
+    """The modes of Table 3 that need a run of their own: from scratch, Table 1 may have the very same one.
+
+    Args:
+        plan: the `Plan`.
+        init_from: the `TransferSource`.
+
+    Returns:
+        List of `FINETUNE_MODES`.
+    """
+    has_twin = init_from.model in NETWORKS and init_from.width == plan.width
+    return [mode for mode in FINETUNE_MODES if not (mode == "scratch" and has_twin)]
+
+
+def read_transfer_source(workdir, frame_size_px):
+    """What a run is that is to be fine-tuned.
+
+    Args:
+        workdir: the folder of a trained run.
+        frame_size_px: height and width of the stored frames of the shards to fine-tune it on.
+
+    Returns:
+        A `TransferSource`.
+
+    Raises:
+        ModelFileError: there is no trained run.
+        ConfigError: it is no network of the paper, or sees crops of another size.
+    """
+    from deepvideo_tf.training.checkpoints import find_checkpoint, read_description
+
+    config = read_description(find_checkpoint(workdir, best=True)).config
+    if config.model not in (*AVERAGED, "multires", *STREAMS):
+        raise ConfigError(f"{workdir}: expected a run of one of {', '.join(NETWORKS)}. Received: {config.model}")
+    expected = crop_size_px(config.model, frame_size_px)
+    if config.clip.crop_size_px != expected:
+        raise ConfigError(
+            f"{workdir}: expected a run that sees {expected} px of the {frame_size_px} px frames of these shards. "
+            f"Received: one of {config.clip.crop_size_px} px"
+        )
+    return TransferSource(Path(workdir), config.model, config.width)
