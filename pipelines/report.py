@@ -184,9 +184,7 @@ def _make_plan(preset, shards_dir, source, spent_s):
     left_s = (60 * _BUDGET_MINUTES.value - spent_s) / preset.folds
     width = None if source is None else source.width
     with cli.quiet_libraries():
-        plan = planning.make_plan(
-            preset, shards_dir, _BUDGET_MINUTES.value, left_s=left_s, width=width, with_transfer=source is not None
-        )
+        plan = planning.make_plan(preset, shards_dir, _BUDGET_MINUTES.value, left_s=left_s, width=width)
     return dataclasses.asdict(plan) | {"estimated_minutes": preset.folds * plan.estimated_minutes}
 
 
@@ -298,8 +296,8 @@ def _made(plan, state):
     commit, machine = _commit(), _machine()
     of_commit = f" at commit {commit}" if commit else ""
     return {
-        "size": f"The nets here have {plan.width:g} of the paper's width and saw each training clip {plan.num_epochs} "
-        "times; the paper's trained for a month.",
+        "size": f"The nets here have {plan.width:g} of the paper's width and were trained for {plan.num_epochs} "
+        f"epoch{'s' * (plan.num_epochs > 1)}; the paper's for a month.",
         "text": f"deepvideo-tf {versions['deepvideo-tf']}{of_commit}, TensorFlow {versions['tensorflow']}, Keras "
         f"{versions['keras']}, on {machine}, {datetime.date.today().isoformat()}. The commands took {minutes:.0f} "
         "minutes together.",

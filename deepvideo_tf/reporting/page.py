@@ -49,7 +49,7 @@ def _environment():
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"number": number, "interval": interval, "has_paper": has_paper}
-    environment.filters |= {"cell": markdown_cell, "papers": paper_number}
+    environment.filters |= {"cell": markdown_cell, "papers": paper_number, "line": one_line}
     return environment
 
 
@@ -87,9 +87,14 @@ def has_paper(table, column):
 def markdown_cell(cell):
     """A cell as Markdown: the value, its interval in brackets."""
     if isinstance(cell, str):
-        return cell
+        return one_line(cell)
     ends = interval(cell)
     return number(cell) + (f" ({ends})" if ends else "")
+
+
+def one_line(text):
+    """A text that stays within its cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _data_uri(path):

@@ -16,7 +16,7 @@ NUM_VIEWS = 4  # of deepvideo-evaluate, section 4.1
 MOTION_PASSES = 4  # the frames as they are, shuffled, reversed, frozen
 CACHED_EPOCHS = 2  # what the features of --finetune=top and top3 cost, 4 views forward only, in epochs of training
 # Measured on 2 cores, and no more than a guess elsewhere.
-COMMAND_S, SPEED_TABLE_S, HISTOGRAM_FRAMES_PER_S = 20, 90, 600
+COMMAND_S, SPEED_TABLE_S, HISTOGRAM_FRAMES_PER_S = 15, 60, 600
 PAPERS_FRAME_SIZE_PX = 200
 FRAME_PICTURES = ("predictions", "saliency", "views")  # those that show frames of the videos
 PICTURES = {
@@ -59,12 +59,12 @@ class Step:
     makes: Path
 
 
-def make_plan(preset, shards_dir, budget_minutes, *, left_s, width=None, with_transfer=False):
+def make_plan(preset, shards_dir, budget_minutes, *, left_s, width=None):
     """Chooses width and epochs: the widest nets that can be trained in the time for as many epochs as the preset says.
 
     Where even the narrowest cannot, the epochs are as many as fit, and at least one. A few training steps of slow
     fusion, the slowest, are timed at each width; the other models are taken to be as much faster as they have fewer
-    multiply-adds.
+    multiply-adds. There is room for Table 3, whether or not there is a net to fine-tune yet.
 
     Args:
         preset: the `Preset`.
@@ -72,17 +72,16 @@ def make_plan(preset, shards_dir, budget_minutes, *, left_s, width=None, with_tr
         budget_minutes: the time for all of the report.
         left_s: seconds of it that are left for one fold.
         width: the width that the nets must have; None to choose one.
-        with_transfer: whether there is a trained net to fine-tune (Table 3).
 
     Returns:
         A `Plan`.
     """
     train, test = (read_manifest(shards_dir, split) for split in ("train", "test"))
     frames = train.spec.clip_frames * (train.records * 4 + test.records * NUM_VIEWS)
-    runs = len(NETWORKS) + 2 + with_transfer * len(FINETUNE_MODES)
+    runs = len(NETWORKS) + 2 + len(FINETUNE_MODES)
     fixed_s = frames / HISTOGRAM_FRAMES_PER_S + SPEED_TABLE_S + 2 * runs * COMMAND_S
     for candidate in WIDTHS if width is None else (width,):
-        epoch_s, judging_s = _seconds(preset, train, test, candidate, with_transfer)
+        epoch_s, judging_s = _seconds(train, test, candidate)
         needed_s = fixed_s + preset.num_epochs * epoch_s + judging_s
         if needed_s <= left_s:
             return Plan(candidate, preset.num_epochs, budget_minutes, needed_s / 60)
@@ -90,7 +89,7 @@ def make_plan(preset, shards_dir, budget_minutes, *, left_s, width=None, with_tr
     return Plan(candidate, epochs, budget_minutes, (fixed_s + epochs * epoch_s + judging_s) / 60)
 
 
-def _seconds(preset, train, test, width, with_transfer):
+def _seconds(train, test, width):
     """Seconds of an epoch of all networks together, and of everything that does not grow with the epochs."""
     from deepvideo_tf.models.description import describe
     from deepvideo_tf.models.registry import build_model
@@ -110,12 +109,11 @@ def _seconds(preset, train, test, width, with_transfer):
         / slowest.multiply_adds
         for name in NETWORKS
     }
-    trained, judged = sum(work.values()), sum(work.values()) + (MOTION_PASSES - 1) * work["slow_fusion"]
-    cached = 0.0
-    if with_transfer:
-        trained, judged, cached = trained + 1, judged + 3, 2 * CACHED_EPOCHS
+    # Besides each net once, slow fusion is fine-tuned, all of it once and its top twice, and judged three times more.
+    trained = sum(work.values()) + 1
+    judged = sum(work.values()) + (MOTION_PASSES - 1) + 3
     epoch_s = train.records * clip_s
-    return trained * epoch_s, judged * NUM_VIEWS * test.records * answer_s + cached * epoch_s
+    return trained * epoch_s, judged * NUM_VIEWS * test.records * answer_s + 2 * CACHED_EPOCHS * epoch_s
 
 
 def crop_size_px(model, frame_size_px):
