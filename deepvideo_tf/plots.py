@@ -533,3 +533,38 @@ def _place_of(part, whole):
         if np.array_equal(whole[start : start + size, start : start + size], part):
             return start
     return None
+
+
+def models(rows, *, measure="Video Hit@1", chance=None, title=None):
+    """One number of several models with its interval, and the paper's beside it (Table 1).
+
+    Args:
+        rows: list of (name, value, (lower end, upper end) or None, the paper's value or None), from above.
+        measure: what the number is.
+        chance: what guessing reaches; None to leave it out.
+        title: above the picture.
+
+    Returns:
+        `Figure`.
+    """
+    figure = _figure(7.5, 0.36 * len(rows) + 1.6, title)
+    panel = figure.subplots()
+    for place, (_, value, ends, papers) in enumerate(rows):
+        if ends is not None:
+            panel.plot(ends, [place, place], color=BLUE, linewidth=2, label="95% interval" if place == 0 else None)
+        panel.plot(value, place, "o", color=BLUE, markersize=7, label="measured" if place == 0 else None)
+        if papers is not None:
+            panel.plot(papers, place, "D", color="black", markerfacecolor="white", markersize=6, zorder=3)
+    if any(papers is not None for *_, papers in rows):
+        panel.plot(
+            [], [], "D", color="black", markerfacecolor="white", markersize=6, label="the paper, on its own data"
+        )
+    if chance is not None:
+        panel.axvline(chance, color="black", linestyle=":", linewidth=1, label="chance")
+    panel.set_yticks(range(len(rows)), [_plain(name) for name, *_ in rows], fontsize=9)
+    panel.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6), xlabel=measure)
+    panel.grid(axis="x", color=GREY, linewidth=0.8)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    return figure

@@ -35,7 +35,7 @@ from absl import flags
 from deepvideo_tf import cli
 from deepvideo_tf.data.shards import read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.files import write_text_atomically
+from deepvideo_tf.files import write_bytes_atomically, write_text_atomically
 from deepvideo_tf.reporting import plan as planning
 from deepvideo_tf.reporting.page import MISSING, write_pages
 from deepvideo_tf.reporting.presets import PRESETS, Preset
@@ -64,6 +64,8 @@ def main():
     preset = _preset()
     if not all(importlib.util.find_spec(name) for name in EXTRAS):
         raise ConfigError(MISSING)
+    if _INIT_FROM.value is not None and not (Path(_INIT_FROM.value) / "checkpoints").is_dir():
+        raise ModelFileError(f"--init_from={_INIT_FROM.value}: expected the folder of a trained run, found none")
     report_dir = Path(_REPORT_DIR.value)
     report_dir.mkdir(parents=True, exist_ok=True)
     with _only_report(report_dir):
@@ -86,6 +88,7 @@ def main():
             _run(of_fold, report_dir, state)
         _measure_speed(report_dir, state)
         report = _report(preset, plan, folders, shards, steps, state)
+        _draw_chart(report, report_dir)
         write_text_atomically(report_dir / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
         page, markdown = write_pages(report, report_dir)
     for finding in report["findings"]:
@@ -251,6 +254,10 @@ def _report(preset, plan, folders, shards, steps, state):
         "made": _made(plan, state),
         "findings": make_findings(folds),
         "tables": make_tables(folds, state["speed"], seconds),
+        "chart": {
+            "file": "table_1.png",
+            "caption": f"Video Hit@1 of the models of Table 1 on {preset.title}, with 95% intervals, and the paper's.",
+        },
         "pictures": _pictures(folders[0], Path(_REPORT_DIR.value)),
         "commands": [_command(step) for of_fold in steps for step in of_fold],
     }
@@ -260,6 +267,21 @@ def _evaluation(folder, run):
     """A run's evaluation without what only its own file need hold."""
     path = folder / "runs" / run / "evaluation-test.json"
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _draw_chart(report, report_dir):
+    """Table 1 as a picture, the first thing on the page."""
+    from deepvideo_tf import plots
+
+    table = report["tables"]["table_1"]
+    column = table["columns"].index("video Hit@1")
+    *rows, chance = [(row["title"], row["cells"][column]) for row in table["rows"]]
+    figure = plots.models(
+        [(title, cell["value"], cell["interval"], cell["paper"]) for title, cell in rows],
+        chance=chance[1]["value"],
+        title=f"{report['title']}: {report['data']['test_videos']} test videos",
+    )
+    write_bytes_atomically(report_dir / report["chart"]["file"], plots.to_png(figure))
 
 
 def _seconds(steps, run, state):

@@ -16,8 +16,8 @@ def write_pages(report, folder):
     The HTML page holds its pictures, loads nothing from anywhere, and runs no script.
 
     Args:
-        report: dict of `title`, `about`, `data`, `made`, `findings`, `tables`, `pictures` and `commands`, as
-            `deepvideo-report` writes it to `report.json`; a picture's `file` is relative to the folder.
+        report: dict of `title`, `about`, `data`, `made`, `findings`, `tables`, `chart`, `pictures` and `commands`,
+            as `deepvideo-report` writes it to `report.json`; a picture's `file` is relative to the folder.
         folder: where to.
 
     Returns:

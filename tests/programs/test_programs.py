@@ -25,6 +25,7 @@ PROGRAMS = (
     "inspect-shards",
     "make-synthetic",
     "predict",
+    "report",
     "serve",
     "train",
     "verify-shards",

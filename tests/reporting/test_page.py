@@ -23,6 +23,7 @@ def made_report(folder, folds):
         "made": {"size": "Small.", "text": "By us."},
         "findings": make_findings(folds),
         "tables": make_tables(folds, SPEED, {}),
+        "chart": {"file": "filters.png", "caption": "Table 1"},
         "pictures": [
             {"name": "filters", "file": "filters.png", "title": "Filters", "caption": 'a "red" <one>', "of": "multires"}
         ],
