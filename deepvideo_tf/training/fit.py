@@ -82,6 +82,8 @@ def train(
     if nothing had happened, bit by bit on a CPU. There is a checkpoint after each epoch, every few minutes, and when
     the run is told to stop (SIGINT, SIGTERM). A finished run is left as it is. If the shards have a `validation` split,
     its loss and Hit@1 are computed after every epoch, and the best epoch's weights are the ones that are exported.
+    TensorBoard gets the same numbers, and with matplotlib, at most once a minute, pictures of filters, predictions and
+    confusion.
 
     Of `feature_histograms` the features are computed first, and kept beside the shards (`baseline/cache.py`). It is not
     exported: its features are no part of a graph.
