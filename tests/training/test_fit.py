@@ -135,6 +135,7 @@ def test_tensorboard_holds_pictures_and_the_run_is_the_same(
     tiny_run, tiny_config, judged_shards, tmp_path, monkeypatch, no_export
 ):
     monkeypatch.setattr(fit, "PICTURES_EVERY_S", 0)
+    monkeypatch.setattr(fit, "PICTURES_PAUSE", 0)
     dv.train(tiny_config, judged_shards, tmp_path, checkpoint_minutes=0)
     assert checkpoint_names(tmp_path) == checkpoint_names(tiny_run)
     assert (tmp_path / "history.csv").read_text() == (tiny_run / "history.csv").read_text()
@@ -154,6 +155,7 @@ def test_without_matplotlib_a_run_goes_on_and_says_so_once(
     import deepvideo_tf
 
     monkeypatch.setattr(fit, "PICTURES_EVERY_S", 0)
+    monkeypatch.setattr(fit, "PICTURES_PAUSE", 0)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "deepvideo_tf.plots", raising=False)
     monkeypatch.delattr(deepvideo_tf, "plots", raising=False)
