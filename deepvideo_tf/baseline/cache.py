@@ -48,7 +48,8 @@ HASH_DIGITS = 16
 def learn_codebooks(shards_dir, clip: ClipSpec, num_words, *, num_workers=None):
     """Learns the codebooks of a model from the training shards, or reads them from beside these.
 
-    The sample is of the same size for any set of shards: `SAMPLED_CLIPS` clips, evenly spread.
+    The sample is of the same size for any set of shards: `SAMPLED_CLIPS` clips, evenly spread. Where records of it are
+    damaged, the codebooks are not kept.
 
     Args:
         shards_dir: the folder of shards.
@@ -70,7 +71,10 @@ def learn_codebooks(shards_dir, clip: ClipSpec, num_words, *, num_workers=None):
         path = _whole_file(folder, stem, "npz")
         if path is None:
             logger.info("codebooks of %d words: learned from clips of %s", num_words, shards_dir)
-            path = _save_codebooks(folder / stem, _learn(manifest, shards_dir, clip, settings, num_words, num_workers))
+            found, is_whole = _learn(manifest, shards_dir, clip, settings, num_words, num_workers)
+            if not is_whole:
+                return found  # not kept: the shards may be repaired, and their hash says nothing of damage
+            path = _save_codebooks(folder / stem, found)
         with np.load(path, allow_pickle=False) as file:
             return {kind: books.Codebook(file[kind], float(file[f"{kind}_width"])) for kind in KINDS}
 
@@ -84,13 +88,15 @@ def _save_codebooks(stem, found):
 
 
 def _learn(manifest, shards_dir, clip, settings, num_words, num_workers):
+    """The codebooks, and whether no record was damaged where they were learned from."""
+    damage = []
     shards = [manifest.shards[index] for index in _spread(len(manifest.shards), SAMPLED_SHARDS)]
     samples: list[list[np.ndarray]] = [[] for _ in KINDS]
 
     def jobs():
         for number, shard in enumerate(shards):
             wanted = set(_spread(shard["records"], math.ceil(SAMPLED_CLIPS / len(shards))))
-            whole = records.read_records(Path(shards_dir) / shard["name"], lambda *damage: None)
+            whole = records.read_records(Path(shards_dir) / shard["name"], lambda *found: damage.append(found))
             for index, (_, record) in enumerate(whole):
                 if index in wanted:
                     yield _frames(records.record_to_dict(record), manifest, clip), [SEED, number, index]
@@ -103,7 +109,8 @@ def _learn(manifest, shards_dir, clip, settings, num_words, num_workers):
         np.concatenate([np.zeros((0, KIND_DIMS[kind]), np.float32), *some])
         for kind, some in zip(KINDS, samples, strict=True)
     ]
-    return {kind: books.learn_codebook(rows, num_words, SEED) for kind, rows in zip(KINDS, joined, strict=True)}
+    found = {kind: books.learn_codebook(rows, num_words, SEED) for kind, rows in zip(KINDS, joined, strict=True)}
+    return found, not damage
 
 
 def _spread(count, most):
@@ -332,7 +339,7 @@ def _processes(settings, codebooks, num_workers):
 
 
 class VectorBatches(keras.utils.PyDataset):
-    """One epoch's batches of (vectors, targets, weights).
+    """One epoch's batches of (vectors, targets, weights), all float32.
 
     Args:
         vectors: `ClipVectors`.
@@ -361,4 +368,4 @@ class VectorBatches(keras.utils.PyDataset):
         vectors, labels = self._vectors.rows(self._order[part], self._views[part])
         shares = labels / labels.sum(axis=1, keepdims=True)
         weights = (shares @ self._class_weights).astype(np.float32)
-        return vectors, (labels if self._multi_label else shares).astype(np.float32), weights
+        return vectors.astype(np.float32), (labels if self._multi_label else shares).astype(np.float32), weights

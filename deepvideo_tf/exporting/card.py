@@ -83,8 +83,8 @@ def check_exportable(run: Run):
     """
     if run.card.model == FEATURE_HISTOGRAMS:
         raise ModelFileError(
-            f"{run.checkpoint.parent.parent}: a {run.card.model} cannot be exported, since its features are no part of "
-            "a graph: predict and evaluate with the run itself"
+            f"{run.checkpoint.parent.parent}: {run.card.model} cannot be exported, since its features are no part of a "
+            "graph: predict and evaluate with the run itself"
         )
 
 

@@ -105,13 +105,15 @@ def train(
 
     Raises:
         ShardError: the shards are missing, unfinished or damaged, or the validation shards do not go with them.
-        ConfigError: the shards cannot give the clips that the model needs, or have a single class.
+        ConfigError: an argument is outside its range, or the shards cannot give the clips that the model needs, or have
+            a single class.
         ModelFileError: the folder holds another run, cannot be written, or another process trains there; or the run to
             start from does not fit.
         TrainingError: the loss became NaN or infinite.
         KeyboardInterrupt: the run was told to stop, and has saved where it was.
     """
     check_number("checkpoint_minutes", checkpoint_minutes, least=0)
+    check_number("max_bad_fraction", max_bad_fraction, least=0, below=1)
     manifest = read_manifest(shards_dir, "train")
     if len(manifest.classes) < 2:
         raise ConfigError(f"{shards_dir}: expected shards of 2 classes or more, found 1: {manifest.classes[0]!r}")

@@ -196,6 +196,18 @@ def test_damaged_records_are_left_out_counted_and_made_up_for(shards, caplog):
     assert "lacks clips that were damaged; computed anew" in caplog.text
 
 
+def test_codebooks_of_damaged_shards_are_not_taken_for_those_of_the_repaired_ones(computed, shards):
+    path = sorted(shards.glob("train-*.tfrecord"))[0]
+    whole = path.read_bytes()
+    flip_a_bit(path)
+    of_damaged = cache.learn_codebooks(shards, CLIP, WORDS, num_workers=1)
+    path.write_bytes(whole)
+    cache.learn_codebooks(shards, CLIP, WORDS, num_workers=1)
+    assert all(codebook.words.any() for codebook in of_damaged.values())
+    (name,) = bytes_of(shards)
+    assert bytes_of(shards)[name] == bytes_of(computed)[name]
+
+
 def test_a_frame_that_is_no_picture_is_one_line(small_shards):
     settings = {
         "frame_format": "jpeg",
@@ -228,6 +240,7 @@ def test_batches_hold_targets_and_weights(computed):
     assert len(whole) == 4
     batches = [whole[index] for index in range(4)]
     assert [len(batch[0]) for batch in batches] == [10, 10, 10, 6]
+    assert {part.dtype for part in batches[0]} == {np.dtype(np.float32)}
     expected, labels = vectors.rows(order, views)
     np.testing.assert_array_equal(np.concatenate([batch[0] for batch in batches]), expected)
     np.testing.assert_array_equal(np.concatenate([batch[1] for batch in batches]), labels)

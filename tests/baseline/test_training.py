@@ -140,6 +140,13 @@ def test_what_it_cannot_do_is_refused(wrong):
         dv.TrainConfig(model=FEATURE_HISTOGRAMS, **wrong)
 
 
+@pytest.mark.parametrize("wrong", [1, -0.1, float("nan")])
+def test_a_part_of_damage_that_is_none_is_refused(histogram_shards, histogram_config, tmp_path, wrong):
+    with pytest.raises(ConfigError, match="max_bad_fraction must be a number, finite and at least 0 and below 1"):
+        dv.train(histogram_config, histogram_shards, tmp_path / "run", max_bad_fraction=wrong)
+    assert not (tmp_path / "run").exists()
+
+
 def test_two_hidden_layers_and_several_labels(histogram_shards, histogram_config, tmp_path):
     config = replace(histogram_config, hidden_layers=2, loss="sigmoid", class_weights="balanced", num_epochs=1)
     dv.train(config, histogram_shards, tmp_path / "run")
@@ -152,6 +159,7 @@ def test_two_hidden_layers_and_several_labels(histogram_shards, histogram_config
 def test_the_perceptron_is_the_one_that_was_asked_for():
     model = build_classifier(7, num_words=850, hidden_layers=2, width=0.5, dropout=(0.1, 0.2))
     assert model.input_shape == (None, 24_759)
+    assert model.inputs[0].dtype == "float32"
     assert model.output_shape == (None, 7)
     trained = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
     assert trained == (24_759 + 1) * 512 + (512 + 1) * 512 + (512 + 1) * 7
