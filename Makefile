@@ -38,6 +38,8 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	@echo $(BIN)/pydoclint
+	@! $(BIN)/pydoclint deepvideo_tf pipelines export 2>&1 | grep -vE '^$$|^[a-z0-9_/]+\.py$$|DOC(108|403)|No violations'
 
 test: lint
 	$(BIN)/python -m pytest -m "not long and not web" --numprocesses=2 --dist=loadfile
