@@ -43,6 +43,7 @@ class Differences(SphinxDirective):
 
 
 def program_name(path):
+    """The name under which `setup.py` installs a program."""
     names = re.search(r"^PROGRAMS = (\{.*?\})$", (REPOSITORY / "setup.py").read_text(encoding="utf-8"), re.M | re.S)
     module = f"deepvideo_tf.{path.parent.name}.{path.stem}"
     return next(f"deepvideo-{name}" for name, home in ast.literal_eval(names[1]).items() if home == module)
@@ -97,7 +98,7 @@ def differences_of_the_baseline():
 
 
 def paragraph_at(lines, number):
-    """The paragraph of a docstring or comment around a line: up to empty lines, or to the description of an argument."""
+    """The paragraph of a docstring or comment around a line: up to empty lines, or to the next argument."""
     texts = [line.strip().removeprefix("# ").removeprefix('"""') for line in lines]
     is_comment = lines[number].lstrip().startswith("#")
     indent = [len(line) - len(line.lstrip()) for line in lines]
@@ -122,6 +123,7 @@ def paragraph_at(lines, number):
 
 
 def setup(app):
+    """Called by Sphinx."""
     app.add_directive("programs", Programs)
     app.add_directive("differences", Differences)
     return {"version": "1", "parallel_read_safe": True}
