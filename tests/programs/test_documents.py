@@ -1,7 +1,7 @@
 """What the pages below docs/ say: they build, their commands run, and their tables are true.
 
-A block of commands is run by `test_commands_of_a_page`, or says above itself who runs it, `<!-- run by: FILE -->`, or what it
-would take, `<!-- needs: WHAT -->`.
+A block of commands is run by `test_commands_of_a_page`; or it says above itself who runs it, `<!-- run by: FILE -->`,
+or what it would take, `<!-- needs: WHAT -->`.
 """
 
 import ast
