@@ -1,12 +1,13 @@
 """How Sphinx builds these pages: `make docs`. They need no network, neither to be built nor to be read."""
 
-import os
 import sys
 from pathlib import Path
 
+from deepvideo_tf import cli
+
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+cli.import_tensorflow()  # without the lines that it prints
 
 project = "deepvideo_tf"
 copyright = "the authors of deepvideo_tf, under the Apache License 2.0"

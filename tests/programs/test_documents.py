@@ -145,7 +145,7 @@ def official_ucf101(folder, ucf101_6, synthetic_videos):
 
 
 def some_of_sports1m(folder, ucf101_6, synthetic_videos):
-    """Real lists' lines, of ten videos that are there and two that are not."""
+    """Lines of the lists' form, for ten videos that are there and two that are not."""
     shutil.copy(real_data("sports-1m") / "labels.txt", folder)
     (folder / "VIDEOS").mkdir()
     ids = [f"UDqivjS-{number:03d}" for number in range(100)]
@@ -158,7 +158,7 @@ def some_of_sports1m(folder, ucf101_6, synthetic_videos):
         ]
         (folder / name).write_text("\n".join([*lines, f"https://www.youtube.com/watch?v=absent-{name[:4]} 3"]) + "\n")
         for video in listed:
-            (folder / f"VIDEOS/{video}.avi").symlink_to(videos.pop())
+            shutil.copy(videos.pop(), folder / f"VIDEOS/{video}.avi")  # links that lead out are not followed
 
 
 def readme(folder, ucf101_6, synthetic_videos):
