@@ -14,12 +14,13 @@ DATA ?= ../shared/data
 REPORTS ?= reports
 BUDGET_MINUTES ?= 30
 
-.PHONY: help install demo test test-long test-backends lint lock report web web-page web-test clean
+.PHONY: help install demo docs test test-long test-backends lint lock report web web-page web-test clean
 
 help:
 	@echo "make demo              the whole job on synthetic videos: shards, training, evaluation, export, prediction"
 	@echo "make demo VIDEOS=DIR   the same on your own DIR/<class>/<video>"
 	@echo "make test              linters and tests; test-long: the ones that take minutes each"
+	@echo "make docs              the documentation, in build/docs"
 	@echo "make test-backends     the same logits under TensorFlow, JAX and PyTorch, in an environment of their own"
 	@echo "make web               builds the page that runs a model in the browser, and serves it (MODEL=model.tflite)"
 	@echo "make web-test          the page in a real browser (Chromium)"
@@ -38,10 +39,16 @@ $(INSTALLED): requirements.lock setup.py pyproject.toml
 demo: $(INSTALLED)
 	$(BIN)/deepvideo-demo $(if $(VIDEOS),--video_root="$(VIDEOS)")
 
+docs: $(INSTALLED)
+	$(BIN)/sphinx-build -W --keep-going -q -b html -d build/doctrees docs build/docs
+	@echo "The documentation: build/docs/index.html"
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	@echo $(BIN)/pydoclint
+	@! $(BIN)/pydoclint deepvideo_tf pipelines export 2>&1 | grep -vE '^$$|^[a-z0-9_/]+\.py$$|DOC(108|403)|No violations'
 
 test: lint
 	$(BIN)/python -m pytest -m "not long and not web" --numprocesses=2 --dist=loadfile

@@ -88,8 +88,8 @@ class ShardSpec:
     Args:
         clips_per_video: clips taken from each video at most, evenly spaced; 20 in the paper's test protocol
             (section 4.1), up to 100 in its training set.
-        clip_frames: stored frames of a clip, 16 or more, so that late fusion's two frames 15 apart fit. At 25 frames a
-            second 16 frames last 0.64 s; the paper's clips last half a second.
+        clip_frames: stored frames of a clip, 16 or more, so that late fusion's two frames 15 apart fit. Differs from
+            the paper, whose clips last half a second (section 4.1): at 25 frames a second 16 frames last 0.64 s.
         frame_rate_fps: frames a second of the stored clips. Frames are chosen by time, so videos of any rate
             move at the same speed in the shards. Differs from the paper, which is silent on it.
         frame_size_px: height and width of the stored frames; 200 in the paper (section 3.3).
@@ -219,7 +219,8 @@ class TrainConfig:
         learning_rate: above 0; 1e-3 in the paper.
         schedule: `plateau` divides the rate by 10 when the validation error has stopped improving, or, where there are
             no validation shards, the training loss; `cosine` goes down to 0 over the run; `constant`.
-        plateau_epochs: epochs without improvement before the rate is lowered. Not in the paper.
+        plateau_epochs: epochs without improvement before the rate is lowered. Differs from the paper, which does not
+            say how many, nor by how much it is lowered.
         warmup_steps: steps over which the rate rises from 0; 0 in the paper.
         max_gradient_norm: above 0 scales gradients down to this norm, all together; 0, not at all, in the paper.
         weight_decay: 0 or more, decoupled from the gradient as Keras has it; 5e-4 in the paper.

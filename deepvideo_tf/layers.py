@@ -25,6 +25,7 @@ class LocalResponseNormalization(keras.layers.Layer):
         bias: k, above 0.
         alpha: weight of the energy, 0 or more.
         beta: the exponent. 0.5 needs a single reciprocal square root.
+        **kwargs: Keras's own of every layer, such as `name`.
 
     Raises:
         ValueError: an argument is outside its range.
@@ -101,6 +102,7 @@ class TemporalWindows(keras.layers.Layer):
     Args:
         size: columns that a window holds.
         stride: columns from the start of one window to the next.
+        **kwargs: Keras's own of every layer, such as `name`.
 
     Raises:
         ValueError: an argument is no whole number above 0.

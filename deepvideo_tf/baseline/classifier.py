@@ -21,6 +21,7 @@ class Codebooks(layers.Layer):
 
     Args:
         num_words: words of each codebook.
+        **kwargs: Keras's own of every layer, such as `name`.
     """
 
     def __init__(self, num_words, **kwargs):

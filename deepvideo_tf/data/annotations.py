@@ -78,7 +78,7 @@ class Annotations:
     """Labelled videos below one root.
 
     Args:
-        video_root: the folder that `video_id`s start from.
+        video_root: the folder below which the videos lie, by their paths.
         classes: class names; a label is an index into them.
         videos: the videos, in the order of their list.
         ignored: files below the root that are not videos by their names (`read_folder` only).

@@ -221,6 +221,9 @@ def naming_damage(shards_dir, *splits):
         shards_dir: the folder of shards.
         *splits: the splits that are read.
 
+    Yields:
+        None; the reading happens inside the `with`.
+
     Raises:
         ShardError: reading failed, and a shard is not what its manifest says.
     """
@@ -291,6 +294,9 @@ class _Reader:
 
         Args:
             stand_in: whether other records stand in for damaged ones, or these are left out.
+
+        Returns:
+            `tf.data.Dataset` of strings, scalars.
         """
         return _from_blocks(lambda: _in_blocks(self.whole_records(stand_in=stand_in)))
 
@@ -309,6 +315,9 @@ class _Reader:
             seed: int.
             epoch: int64 scalar.
             worker: (number, how many).
+
+        Returns:
+            `tf.data.Dataset` of strings, scalars.
         """
         return _from_blocks(lambda epoch: _in_blocks(self.shuffled_records(seed, int(epoch), *worker)), epoch)
 

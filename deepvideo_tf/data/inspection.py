@@ -23,6 +23,12 @@ MIN_CONTRAST = 8  # of 255: the hash of a plain frame is noise
 def splits_in(shards_dir):
     """The splits that a folder holds finished shards of.
 
+    Args:
+        shards_dir: the folder of shards.
+
+    Returns:
+        List of `train`, `validation`, `test`, in this order, at least one of them.
+
     Raises:
         ShardError: there are none.
     """

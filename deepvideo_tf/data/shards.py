@@ -147,7 +147,7 @@ def _checksum(manifest):
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
-def check_classes(one, of_one, other, of_other):
+def check_classes(one, of_one, other, of_other) -> None:
     """Refuses to use two things together whose class names differ, or stand in another order.
 
     Args:
@@ -367,8 +367,12 @@ def build_shards(
         raise ShardError(f"{error.filename or shards_dir}: cannot be written: {error.strerror}") from None
 
 
-def check_free(shards_dir, split):
+def check_free(shards_dir, split) -> None:
     """Refuses a folder in which another process is building this split, before anything slow is done.
+
+    Args:
+        shards_dir: the folder of shards; need not be there.
+        split: `train`, `validation` or `test`.
 
     Raises:
         ShardError: another process is at work.

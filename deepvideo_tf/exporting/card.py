@@ -66,6 +66,9 @@ def with_probabilities(run: Run, model=None):
     Args:
         run: the trained run, whose loss tells what its logits mean.
         model: another form of its model; None for its own.
+
+    Returns:
+        Keras model of the same input; `probabilities` are float32 `[batch, class]`.
     """
     model = run.model if model is None else model
     probabilities = keras.layers.Activation(run.card.loss, dtype="float32", name="probabilities")(model.output)

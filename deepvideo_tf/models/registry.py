@@ -21,7 +21,7 @@ BUILDERS = {
 
 
 def build_model(name, num_classes, *, num_frames=None, crop_size_px=None, width=1.0, dropout=0.5, lrn_beta=0.5):
-    """Builds a model of the paper by its name.
+    """Builds a model of the paper (sections 3.1 and 3.2) by its name.
 
     Args:
         name: one of `deepvideo_tf.config.MODEL_NAMES`.

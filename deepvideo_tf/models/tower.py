@@ -31,6 +31,15 @@ def scaled(count, width):
 def check_model_arguments(*, num_classes, width, crop_size_px, dropout, lrn_beta, num_frames, min_crop_size_px):
     """Refuses arguments that no model can be built from.
 
+    Args:
+        num_classes: 1 or more.
+        width: scale of filters and units, above 0 and below 8.
+        crop_size_px: height and width of the input, `min_crop_size_px` or more.
+        dropout: rate, or pair of rates, at least 0 and below 1.
+        lrn_beta: exponent of the local response normalisation, above 0 and below 8.
+        num_frames: frames of a clip, 1 or more.
+        min_crop_size_px: the smallest input of which the model's last map still has a pixel.
+
     Raises:
         ConfigError: (a ValueError) naming the argument, what was expected and what came.
     """

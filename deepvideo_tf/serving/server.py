@@ -79,6 +79,12 @@ class Places:
     def take(self, count):
         """Holds places.
 
+        Args:
+            count: of clips.
+
+        Yields:
+            None; the places are held inside the `with`.
+
         Raises:
             OverloadedError: there is not enough room.
         """
@@ -435,6 +441,9 @@ def _is_no_refusal(record):
 
 def check_port(port):
     """Makes sure that a port is free, which gRPC would share with another server.
+
+    Args:
+        port: TCP port, on all addresses.
 
     Raises:
         ConfigError: it is not.

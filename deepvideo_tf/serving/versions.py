@@ -61,6 +61,12 @@ class Version:
     def signature(self, name):
         """A signature by its name.
 
+        Args:
+            name: as the request has it, such as `serving_default`.
+
+        Returns:
+            Its `Signature`.
+
         Raises:
             ConfigError: there is no such signature.
         """
@@ -70,6 +76,10 @@ class Version:
 
     def check(self, signature, shape):
         """Refuses the shape of an input that the signature does not take.
+
+        Args:
+            signature: `Signature` that is asked for.
+            shape: of the request's input, clips first.
 
         Raises:
             ConfigError: the shape or the number of clips is wrong.

@@ -380,6 +380,10 @@ def inputs_of(config, model):
     Args:
         config: `TrainConfig`.
         model: from `build_untrained`, with its weights.
+
+    Returns:
+        Function from uint8 clips `[batch, time, height, width, 3]` to what the model takes: the same, or the float32
+        vectors `[batch, dimension]` of `feature_histograms`.
     """
     if config.model != FEATURE_HISTOGRAMS:
         return lambda clips: clips

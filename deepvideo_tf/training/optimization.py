@@ -41,6 +41,9 @@ def loss_of(config):
 
     Args:
         config: `TrainConfig`, of which `loss` and `label_smoothing` count.
+
+    Returns:
+        Keras loss, or function of (targets, logits).
     """
     if config.loss == "softmax":
         return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)

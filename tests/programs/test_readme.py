@@ -1,5 +1,6 @@
 """What the README tells a newcomer to do."""
 
+import functools
 import re
 import subprocess
 import sys
@@ -41,12 +42,12 @@ def test_every_program_is_in_the_table():
 
 
 def test_every_flag_in_the_documents_exists(run_program):
-    others = [REPOSITORY / "BUILD.md", *(REPOSITORY / "docs").glob("*.md")]
+    help_of = functools.cache(lambda name: run_program(name, "--help").stdout)
+    others = [REPOSITORY / "BUILD.md", *(REPOSITORY / "docs").rglob("*.md")]
     for document in (README, *(path.read_text(encoding="utf-8") for path in others)):
-        for name, arguments in re.findall(r"(?:\$ |^)deepvideo-([a-z-]+)((?: [^\n]*(?:\\\n)?)*)", document, re.M):
-            known = run_program(name, "--help").stdout
+        for name, arguments in re.findall(r"(?:\$ |^ *)deepvideo-([a-z-]+)((?: [^\n]*(?:\\\n)?)*)", document, re.M):
             for flag in re.findall(r"--(?:no)?([a-z_]+)", arguments):
-                assert re.search(rf"--(\[no\])?{flag}:", known), f"{name} has no --{flag}"
+                assert re.search(rf"--(\[no\])?{flag}:", help_of(name)), f"{name} has no --{flag}"
 
 
 def test_the_demo(run_program, tmp_path):
