@@ -21,6 +21,8 @@ _HOMES = {
     "multires": "deepvideo_tf.models.multires",
     "build_model": "deepvideo_tf.models.registry",
     "describe": "deepvideo_tf.models.description",
+    "first_layer_filters": "deepvideo_tf.models.first_layer",
+    "stream_views": "deepvideo_tf.models.first_layer",
     "inflate_weights": "deepvideo_tf.models.inflation",
     "SlowFusionStream": "deepvideo_tf.models.streaming",
     "read_folder": "deepvideo_tf.data.annotations",
@@ -41,6 +43,7 @@ _HOMES = {
     "load_predictor": "deepvideo_tf.predictors",
     "predict_video": "deepvideo_tf.prediction",
     "predict_stream": "deepvideo_tf.prediction",
+    "occlusion_saliency": "deepvideo_tf.saliency",
     "annotate_video": "deepvideo_tf.drawing",
     "export_saved_model": "deepvideo_tf.exporting.saved_model",
     "export_tflite": "deepvideo_tf.exporting.tflite",
@@ -48,10 +51,12 @@ _HOMES = {
     "check_parity": "deepvideo_tf.parity",
 }
 
-__all__ = ["__version__", "errors", *_HOMES]
+__all__ = ["__version__", "errors", "plots", *_HOMES]
 
 
 def __getattr__(name):
+    if name == "plots":
+        return importlib.import_module("deepvideo_tf.plots")  # a module of its own, which wants matplotlib
     if name not in _HOMES:
         raise AttributeError(f"module 'deepvideo_tf' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)
