@@ -17,6 +17,7 @@ import numpy as np
 from deepvideo_tf.errors import ConfigError, DeepVideoError
 
 try:
+    from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
@@ -29,7 +30,7 @@ DPI = 110
 RANDOM_COLOURFULNESS = 2 / 3
 SHOWN_FILTERS = 96  # of a stream: all of them at the paper's width
 SHOWN_FRAMES = 10
-MAX_NAME = 28  # characters of a name, of a class or a video
+MAX_NAME = 32  # characters of a name, of a class or a video
 MAX_CELL_TEXTS = 30  # classes: above, counts in the cells of a confusion matrix cannot be read
 MAX_TICK_NAMES = 150  # classes: above, nor can their names
 LINES_PER_COLUMN = 60
@@ -129,7 +130,9 @@ def filters(filters, *, title=None):
     for panel, (name, mosaic) in zip(panels, mosaics.items(), strict=True):
         panel.imshow(mosaic, interpolation="nearest")
         panel.set_axis_off()
-        panel.set_title(f"{name}: colourfulness {np.nanmean(ranked[name]):.2f}, {_how_many(filters[name])}", fontsize=10)
+        panel.set_title(
+            f"{name}: colourfulness {np.nanmean(ranked[name]):.2f}, {_how_many(filters[name])}", fontsize=10
+        )
     _draw_ranks(below.subplots(), ranked)
     return figure
 
@@ -142,7 +145,7 @@ def _how_many(filters):
 
 
 def _mosaic(filters):
-    """float `[height, width, 3]`, 0 to 1: the filters in rows, white between them."""
+    """Pixels `[height, width, 3]`, 0 to 1: the filters in rows, white between them."""
     count, time, height, width, _ = filters.shape
     most = np.abs(filters).max(axis=(1, 2, 3, 4), keepdims=True)
     tiles = 0.5 + filters / np.where(most > 0, 2 * most, 1)
@@ -184,9 +187,10 @@ def predictions(frames, probabilities, labels, classes, *, names=None, top=5, ti
     count = len(frames)
     columns = min(4, count)
     rows = math.ceil(count / columns)
-    top = min(top, len(classes))
-    figure = _figure(2.9 * columns, rows * (2.5 + 0.27 * (top + 1)) + 0.5, title)
-    grid = figure.add_gridspec(2 * rows, columns, height_ratios=[2.3, 0.27 * (top + 1)] * rows)
+    ranked = [ranked_classes(*example, top) for example in zip(probabilities, labels, strict=True)]
+    lines = max(map(len, ranked))
+    figure = _figure(2.9 * columns, rows * (2.9 + 0.27 * lines) + 0.5, title)
+    grid = figure.add_gridspec(2 * rows, columns, height_ratios=[2.3, 0.27 * lines] * rows)
     for number in range(count):
         row, column = divmod(number, columns)
         picture = figure.add_subplot(grid[2 * row, column])
@@ -196,7 +200,7 @@ def predictions(frames, probabilities, labels, classes, *, names=None, top=5, ti
         name = "" if names is None else f"\n{_plain(names[number], 34)}"
         picture.set_title(f"{'✓ right' if is_right else '✗ wrong'}{name}", fontsize=9)
         bars = figure.add_subplot(grid[2 * row + 1, column])
-        _draw_bars(bars, ranked_classes(probabilities[number], labels[number], top), classes, top + 1)
+        _draw_bars(bars, ranked[number], classes, lines)
     return figure
 
 
@@ -281,7 +285,8 @@ def curves(history, *, title=None):
     Returns:
         `Figure`.
     """
-    names = [name for name in history if name != "epoch" and name.removeprefix("val_") == name]
+    names = [name for name in history if name != "epoch" and not name.startswith("val_")]
+    names.sort(key=lambda name: name == "learning_rate")
     columns = min(3, len(names))
     rows = math.ceil(len(names) / columns)
     figure = _figure(4.2 * columns, 3.2 * rows + 0.5, title)
@@ -301,7 +306,7 @@ def curves(history, *, title=None):
         panel.grid(alpha=0.3)
         if name == "learning_rate":
             panel.set_yscale("log")
-        else:
+        if f"val_{name}" in history:
             panel.legend(fontsize=8)
         if name.startswith("hit_at_"):
             panel.set_ylim(-0.02, 1.02)
@@ -325,9 +330,9 @@ def confusion(counts, classes, *, title=None):
     totals = counts.sum(axis=1, keepdims=True)
     parts = counts / np.maximum(totals, 1)
     side_in = float(np.clip(0.42 * count, 4.5, 10 if count <= MAX_CELL_TEXTS else 15))
-    figure = _figure(side_in + 2.2, side_in + 1.6, title)
+    figure = _figure(side_in + 3, side_in + 1.8, title)
     panel = figure.subplots()
-    image = panel.imshow(parts, cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
+    image = panel.imshow(parts, cmap="cividis", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     font = float(np.clip(60 * side_in / count, 5, 9))
     if count <= MAX_TICK_NAMES:
         names = [_plain(name) for name in classes]
@@ -401,20 +406,21 @@ def _draw_ap(panel, lines, per_column):
             panel.text(0.01, place, "no video", fontsize=7, va="center", style="italic")
         else:
             panel.barh(place, value, color=SKY, edgecolor="black", linewidth=0.4, height=0.75)
-            panel.text(value + 0.01, place, f"{value:.2f}", fontsize=7, va="center")
+            panel.text(0.01, place, f"{value:.2f}", fontsize=7, va="center")
         if not is_group and mean is not None:
             panel.plot([mean, mean], [place - 0.5, place + 0.5], color="black", linestyle="--", linewidth=1)
     names = ["" if is_group else _plain(name) for name, _, is_group, _ in lines]
     panel.set_yticks(range(len(lines)), names, fontsize=7)
     panel.tick_params(axis="y", length=0)
-    panel.set(xlim=(0, 1.1), ylim=(per_column - 0.4, -0.6))
+    panel.set(xlim=(0, 1), ylim=(per_column - 0.4, -0.6))
     panel.set_xticks([0, 0.25, 0.5, 0.75, 1])
+    panel.tick_params(axis="x", labelsize=8)
     panel.set_xlabel("Average precision (dashed: mean of the group)", fontsize=8)
     panel.spines[["top", "right"]].set_visible(False)
 
 
 def saliency(clips, saliencies, *, captions=None, title=None):
-    """Which frames and regions made the decision: the brighter a region, the more the answer needs it.
+    """Which frames and regions made the decision: the lighter a region, the more the answer needs it.
 
     Below each frame, the bar is what the probability falls by when all of the frame is hidden. Of long clips 10 frames
     are shown, evenly spaced.
@@ -422,7 +428,7 @@ def saliency(clips, saliencies, *, captions=None, title=None):
     Args:
         clips: uint8 `[clip, time, height, width, 3]`.
         saliencies: a `Saliency` for each, from `deepvideo_tf.occlusion_saliency`.
-        captions: a line for each clip; None for none.
+        captions: a text for each clip; None for none.
         title: above the picture.
 
     Returns:
@@ -432,51 +438,53 @@ def saliency(clips, saliencies, *, captions=None, title=None):
     shown = np.unique(np.linspace(0, num_frames - 1, min(num_frames, SHOWN_FRAMES)).round().astype(int))
     columns = len(clips) if len(shown) <= 2 else 1
     rows = math.ceil(len(clips) / columns)
-    figure = _figure(max(7, columns * (1.7 * len(shown) + 0.9)), rows * 5.2 + 0.5, title)
+    side_in = 2.1 if len(shown) <= 2 else 1.5
+    block_in = side_in * len(shown) + 0.9
+    figure = _figure(max(6, columns * block_in), rows * (2 * side_in + 1.9) + 0.4, title)
     blocks = figure.subfigures(rows, columns, squeeze=False).flat
-    for number, (block, clip, found) in enumerate(zip(blocks, clips, saliencies, strict=False)):
+    for number, (block, clip, found) in enumerate(zip(blocks, clips, saliencies, strict=True)):
         if captions is not None:
-            block.suptitle(_plain(captions[number], None), fontsize=9)
+            text = textwrap.fill(_plain(captions[number], None), int(12 * block_in), break_on_hyphens=False)
+            block.suptitle(text, fontsize=9)
         _draw_saliency(block, np.asarray(clip), found, shown)
     return figure
 
 
 def _draw_saliency(block, clip, found, shown):
     originals, overlays, bars = block.subplots(3, len(shown), squeeze=False, height_ratios=[1.6, 1.6, 0.9])
-    most = max(float(found.by_region.max()), 1e-12)
-    ends = min(0.0, float(found.by_frame.min())), max(float(found.by_frame.max()), 1e-6)
+    most = max(float(found.by_region.max()), 1e-9)
+    ends = min(0.0, float(found.by_frame.min())), max(float(found.by_frame.max()), 1e-9)
     for column, frame in enumerate(shown):
         originals[column].imshow(clip[frame])
         originals[column].set_title(f"frame {frame + 1}", fontsize=8)
-        overlays[column].imshow(spotlight(clip[frame], found.by_region[frame] / most))
+        overlays[column].imshow(overlay(clip[frame], found.by_region[frame] / most))
         bars[column].bar([0], [found.by_frame[frame]], width=0.5, color=SKY, edgecolor="black", linewidth=0.6)
         bars[column].axhline(0, color="black", linewidth=0.6)
         bars[column].set(xlim=(-0.5, 0.5), ylim=(1.1 * ends[0], 1.25 * ends[1]), xticks=[])
-        bars[column].set_xlabel(f"{found.by_frame[frame]:+.3f}", fontsize=7)
+        bars[column].set_xlabel(f"{found.by_frame[frame]:+.3g}", fontsize=7)
         bars[column].tick_params(labelsize=7, labelleft=column == 0)
         for panel in (originals[column], overlays[column]):
             panel.set_xticks([])
             panel.set_yticks([])
-    originals[0].set_ylabel("frame", fontsize=8)
-    overlays[0].set_ylabel(f"black: 0\nas it is: {most:.3f}", fontsize=8)
-    bars[0].set_ylabel("hidden:\nprobability\nlower by", fontsize=7)
+    overlays[0].set_ylabel(f"region hidden:\nprobability lower by\n0 (dark) to {most:.3g} (light)", fontsize=7)
+    bars[0].set_ylabel("frame hidden:\nprobability\nlower by", fontsize=7)
 
 
-def spotlight(frame, strength):
-    """A frame that is dark where nothing depends on it.
+def overlay(frame, strength):
+    """A grey frame with the strength of its regions over it, in colours whose brightness grows with it.
 
     Args:
         frame: uint8 `[height, width, 3]`.
-        strength: float `[row, column]` of regions; 1 leaves a region as bright as it is, 0 and less makes it an eighth
-            as bright.
+        strength: float `[row, column]` of regions, 0 (what is below is taken for it) to 1.
 
     Returns:
-        uint8 `[height, width, 3]`.
+        Float `[height, width, 3]`, 0 to 1.
     """
     height, width, _ = frame.shape
     rows, columns = strength.shape
     full = strength[np.arange(height) * rows // height][:, np.arange(width) * columns // width]
-    return (frame * (0.125 + 0.875 * np.clip(full, 0, 1))[:, :, None]).round().astype(np.uint8)
+    grey = frame.mean(axis=-1, keepdims=True) / 255
+    return 0.4 * grey + 0.6 * colormaps["cividis"](np.clip(full, 0, 1))[..., :3]
 
 
 def views(clip, views, *, title=None):
@@ -504,7 +512,9 @@ def views(clip, views, *, title=None):
         for panel, number in zip(row, shown, strict=True):
             height, width = frames.shape[1:3]
             panel.imshow(frames[number], interpolation="nearest")
-            panel.set_title(f"{name}: {width} x {height} px" + (f", frame {number + 1}" if not is_row else ""), fontsize=9)
+            panel.set_title(
+                f"{name}: {width} x {height} px" + (f", frame {number + 1}" if not is_row else ""), fontsize=9
+            )
             panel.set_axis_off()
     place = _place_of(views["fovea"][shown[0]], clip[shown[0]]) if "fovea" in views else None
     if place is not None:

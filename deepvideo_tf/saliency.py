@@ -70,7 +70,7 @@ def _hide(clip, frame, region, grid):
     rows = columns = slice(None)
     if region is not None:
         rows, columns = (
-            slice(-(-part * side // grid), -(-(part + 1) * side // grid))  # as `plots.spotlight` shares out the pixels
+            slice(-(-part * side // grid), -(-(part + 1) * side // grid))  # as `plots.overlay` shares out the pixels
             for part, side in zip(region, clip.shape[1:3], strict=True)
         )
     clip[frame, rows, columns] = HIDDEN_VALUE

@@ -2,10 +2,12 @@
 
   deepvideo-evaluate --workdir=RUN --shards_dir=SHARDS
   deepvideo-evaluate --workdir=RUN --shards_dir=SHARDS --motion --against=OTHER_RUN
+  deepvideo-evaluate --workdir=RUN --shards_dir=SHARDS --pictures=all
   deepvideo-evaluate --workdir=AVERAGE --shards_dir=SHARDS --ensemble=RUN1,RUN2,RUN3
 
 Writes evaluation-<split>.json into the workdir, and the scores of each clip and video, scores-<split>.npz, into the
-folder of each run, where the next evaluation finds them.
+folder of each run, where the next evaluation finds them. Pictures go to pictures-<split>/ in the workdir, with
+pictures.json, which says what is to be seen on each.
 """
 
 import json
@@ -30,12 +32,19 @@ _GROUPS = flags.DEFINE_string(
     "groups", None, 'A JSON file {"group": ["class", ...], ...} to average over; UCF-101 has the paper\'s by default.'
 )
 _MOTION = flags.DEFINE_bool("motion", False, "Whether to try frames shuffled, reversed and frozen too.")
+_PICTURES = flags.DEFINE_list(
+    "pictures",
+    None,
+    "Pictures to draw, of filters, predictions, curves, confusion, ap, saliency and views, with commas between them; "
+    "or all, for those that the run can have. Needs the extra plots.",
+)
 _MAX_BAD_FRACTION = flags.DEFINE_float(
     "max_bad_fraction", 0.01, "The part of the stored clips that may be damaged; above it evaluation fails."
 )
 
 MOST_CLASSES, BEST_AND_WORST = 40, 10  # of more classes only the best and the worst are printed
 PRINTED_CONFUSIONS = 5
+PICTURES = ("all", "filters", "predictions", "curves", "confusion", "ap", "saliency", "views")
 
 
 @flags.validator("k", message="expected whole numbers with commas between them, as in --k=1,5")
@@ -48,6 +57,11 @@ def _are_folders(values):
     return values is None or (bool(values) and all(values))
 
 
+@flags.validator("pictures", message=f"expected some of {', '.join(PICTURES)}, with commas between them")
+def _are_pictures(values):
+    return values is None or (bool(values) and set(values) <= set(PICTURES))
+
+
 def main():
     from deepvideo_tf.data.shards import read_manifest
     from deepvideo_tf.data.ucf101 import read_groups
@@ -58,6 +72,7 @@ def main():
     from deepvideo_tf.evaluation import evaluate
 
     ensemble = _ENSEMBLE.value or []
+    pictures = _chosen_pictures(ensemble or [_WORKDIR.value])
     if ensemble:
         Path(_WORKDIR.value).mkdir(parents=True, exist_ok=True)
     passes = (len(ensemble) or 1) + (_AGAINST.value is not None)
@@ -79,7 +94,26 @@ def main():
     path = Path(_WORKDIR.value) / f"evaluation-{_SPLIT.value}.json"
     write_text_atomically(path, _to_text(result))
     print(f"Evaluation: {path}")
+    if pictures:
+        _draw(pictures, result, groups)
     cli.print_next("deepvideo-predict", f"--model_path={result['runs'][0]}", "VIDEO")
+
+
+def _chosen_pictures(runs):
+    """Before the scores, which may take hours."""
+    if _PICTURES.value is None:
+        return ()
+    from deepvideo_tf.pictures import choose_pictures
+
+    return choose_pictures(_PICTURES.value, runs)
+
+
+def _draw(names, result, groups):
+    from deepvideo_tf.pictures import draw_pictures
+
+    folder = Path(_WORKDIR.value) / f"pictures-{_SPLIT.value}"
+    draw_pictures(names, result, _SHARDS_DIR.value, folder, groups=groups, max_bad_fraction=_MAX_BAD_FRACTION.value)
+    print(f"Pictures: {folder} ({', '.join(names)})")
 
 
 def _to_text(result):

@@ -13,7 +13,7 @@ PACKAGE = REPOSITORY / "deepvideo_tf"
 
 # What each part of the library may import of the package. Arrows point down only.
 MAY_IMPORT = {
-    "__init__": {"errors"},
+    "__init__": {"errors", "plots"},
     "errors": set(),
     "files": set(),
     "config": {"errors"},
@@ -22,11 +22,14 @@ MAY_IMPORT = {
     "models": {"errors", "config", "layers", "models"},
     "data": {"errors", "config", "files", "data"},
     "baseline": {"errors", "config", "files", "data", "baseline"},
-    "training": {"errors", "config", "files", "models", "data", "baseline", "training", "exporting"},
+    "plots": {"errors"},
+    "saliency": {"config"},
+    "training": {"errors", "config", "files", "models", "data", "baseline", "training", "exporting", "plots"},
     "exporting": {"errors", "config", "files", "data", "training", "models", "predictors", "exporting"},
     "bootstrap": {"training"},
     "scores": {"errors", "config", "data", "training"},
     "evaluation": {"errors", "data", "training", "scores", "bootstrap"},
+    "pictures": {"errors", "config", "files", "models", "data", "training", "scores", "saliency", "plots"},
     "predictors": {"errors", "config", "training"},
     "parity": {"errors", "config", "data", "predictors", "training"},
     "parity_process": {"errors", "config", "predictors"},
