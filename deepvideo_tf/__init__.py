@@ -38,6 +38,7 @@ _HOMES = {
     "HitAtK": "deepvideo_tf.training.metrics",
     "initialize_from_clips": "deepvideo_tf.training.initialization",
     "train": "deepvideo_tf.training.fit",
+    "save_run": "deepvideo_tf.training.fit",
     "evaluate": "deepvideo_tf.evaluation",
     "load_predictor": "deepvideo_tf.predictors",
     "predict_video": "deepvideo_tf.prediction",

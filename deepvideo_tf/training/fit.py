@@ -135,6 +135,45 @@ def train(
         return export_saved_model(workdir, export_dir)
 
 
+def save_run(model, config: TrainConfig, shards_dir, workdir):
+    """Saves a model that `model.fit` has trained as a run, as `train` would have left it.
+
+    Whatever takes a run then takes it: evaluation, exports, prediction, and other runs that start from it. The state of
+    its optimiser is not kept: the run is finished.
+
+    Args:
+        model: a network of this package.
+        config: what the model is: `model`, `clip`, `width` and `loss` must be its own, the rest is kept as a note.
+        shards_dir: the folder of the shards that it was trained on.
+        workdir: the run's folder; made if it is not there.
+
+    Raises:
+        ConfigError: `config` is of another model.
+        ShardError: the shards are missing or unfinished.
+        ModelFileError: the folder holds a run, or cannot be written.
+        TrainingError: a weight is not finite.
+    """
+    manifest = read_manifest(shards_dir, "train")
+    check_clip(manifest, config.clip, shards_dir)
+    saved = build_untrained(config, len(manifest.classes))
+    shapes = [[tuple(weight.shape) for weight in one.weights] for one in (model, saved)]
+    if model.input_shape != saved.input_shape or shapes[0] != shapes[1]:
+        raise ConfigError(
+            f"config must be of the model: it is of a {saved.name} of {saved.count_params():,} parameters for clips "
+            f"{list(saved.input_shape[1:])} and {len(manifest.classes)} classes. Received: a {model.name} of "
+            f"{model.count_params():,} for {list(model.input_shape[1:])}"
+        )
+    saved.set_weights(model.get_weights())
+    compile_model(saved, config)
+    card = ModelCard(config.model, manifest.classes, config.clip, manifest.spec, config.loss)
+    steps_per_epoch = math.ceil(manifest.records / config.global_batch_size)
+    progress = Progress(epoch=config.num_epochs, total_steps=config.num_epochs * steps_per_epoch)
+    with _only_trainer(workdir):
+        if has_checkpoints(workdir):
+            raise ModelFileError(f"{workdir}: holds a run; give another folder")
+        save_checkpoint(workdir, saved, [], Description(config, card, _shards_hash(shards_dir), progress))
+
+
 @dataclass
 class _TrainingRun:
     """A run that is being trained: what stays the same, then what changes."""

@@ -278,3 +278,29 @@ class TestRefusals:
         config = replace(small_config, optimizer="sgd", learning_rate=1e30)
         with pytest.raises(TrainingError, match=r"the loss is \w+ at step \d+: try a lower learning_rate"):
             dv.train(config, small_shards, tmp_path / "run")
+
+
+def test_a_model_fitted_by_hand_becomes_a_run(tiny_config, judged_shards, tmp_path):
+    config = replace(tiny_config, num_epochs=3)
+    clips, _ = next(dv.make_dataset(judged_shards, "test", config.clip).as_numpy_iterator())
+    train_set = dv.make_dataset(judged_shards, "train", config.clip, training=True)
+    model = dv.build_model(config.model, 4, **config.model_arguments())
+    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    model.fit(train_set, epochs=1, verbose=0)
+    dv.save_run(model, config, judged_shards, tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    np.testing.assert_array_equal(run.model.predict_on_batch(clips), model.predict_on_batch(clips))
+    assert (run.config, run.card.classes) == (config, read_manifest(judged_shards, "train").classes)
+    names = checkpoint_names(tmp_path / "run")
+    assert dv.train(config, judged_shards, tmp_path / "run").name == "1"  # the run is finished: it is only exported
+    assert checkpoint_names(tmp_path / "run") == names
+    with pytest.raises(ModelFileError, match="run: holds a run; give another folder"):
+        dv.save_run(model, config, judged_shards, tmp_path / "run")
+
+
+@pytest.mark.parametrize("change", [{"width": 0.04}, {"model": "multires"}])
+def test_a_model_is_not_saved_as_another(tiny_config, judged_shards, tmp_path, change):
+    model = dv.build_model(tiny_config.model, 4, **tiny_config.model_arguments())
+    with pytest.raises(ConfigError, match=r"config must be of the model: it is of a .* Received: a single_frame of"):
+        dv.save_run(model, replace(tiny_config, **change), judged_shards, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
