@@ -93,6 +93,20 @@ def test_a_report_that_was_stopped_goes_on_and_is_whole(run_program, tmp_path):
     one_line(other, "'budget_minutes': 2.0", "'budget_minutes': 1.0")
 
 
+@pytest.mark.long
+def test_a_report_on_shards(small_shards, tmp_path):
+    program = Path(sysconfig.get_path("scripts")) / "deepvideo-report"
+    flags = [f"--shards_dir={small_shards}", "--report_dir=report", "--noflip", "--budget_minutes=1"]
+    run_forever(program, flags, tmp_path)
+    report = json.loads((tmp_path / "report/report.json").read_text())
+    assert report["title"] == small_shards.name
+    assert report["data"]["test_videos"] == 4
+    assert report["with_frames"]
+    assert {"predictions", "saliency", "views"} <= {picture["name"] for picture in report["pictures"]}
+    assert all("--noflip" in command for command in report["commands"] if "deepvideo-train" in command)
+    assert "data:image/png;base64," in (tmp_path / "report/report.html").read_text()
+
+
 def run_forever(program, arguments, folder):
     result = subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, check=False)
     succeeded(result)
