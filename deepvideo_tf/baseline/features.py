@@ -1,7 +1,8 @@
 """Hand-made local features of a clip: HOG, textons, spatio-temporal cuboids, hue and saturation, colour moments.
 
-Appearance is looked at in some frames of a clip, motion in all of them. Sizes are parts of the frame's, so that a clip
-stored in twice the pixels has the same features. Everything here is a function of the pixels alone.
+Appearance is looked at in some frames of a clip, motion in all of them. Places and cells are parts of the frame's size,
+so that a clip stored in more pixels has similar features; the filters of textons and corners have sizes in pixels.
+Everything here is a function of the pixels alone.
 """
 
 from dataclasses import dataclass

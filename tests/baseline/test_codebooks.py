@@ -84,7 +84,9 @@ def test_the_colours_of_any_clip_add_up(seed, time, height, width):
     bins = features.hue_saturation_bins(clip)
     np.testing.assert_allclose(found[0], np.bincount(bins.ravel(), minlength=128) / bins.size, atol=1e-6)
     upper_left = bins[:, : (height // 2), : (width // 2)]
-    np.testing.assert_allclose(found[1], np.bincount(upper_left.ravel(), minlength=128) / bins.size, atol=1e-6)
+    lower_left = bins[:, (height // 2) :, : (width // 2)]
+    for cell, inside in ((1, upper_left), (3, lower_left)):
+        np.testing.assert_allclose(found[cell], np.bincount(inside.ravel(), minlength=128) / bins.size, atol=1e-6)
 
 
 def test_a_pure_colour_has_no_spread():
@@ -143,3 +145,19 @@ def test_the_vector_has_all_of_it_and_about_the_papers_size():
         start += 7 * size
     np.testing.assert_allclose(moments[:6], [0.5] * 3 + [np.sqrt(1 / 12)] * 3, atol=0.02)  # of evenly spread colours
     assert books.vector_dims(850) == 24_759
+
+
+def test_the_vector_shows_where_and_when():
+    clip = np.full((16, 60, 60, 3), 90, np.uint8)
+    clip[:8, 10:15, 40:50] = 220  # corners in the upper right, in the first half of the time
+    clip[8:] = [255, 0, 0]
+    codebooks = {
+        kind: Codebook(np.random.default_rng(0).random((6, dims), np.float32), 0.1)
+        for kind, dims in features.KIND_DIMS.items()
+    }
+    vector = books.clip_vector(clip, codebooks).astype(np.float64)
+    sparse = vector[7 * 6 : 2 * 7 * 6].reshape(7, 6) ** 2
+    np.testing.assert_allclose(sparse.sum(axis=1), [1, 0, 1, 0, 0, 1, 0], atol=2e-3)
+    colours = vector[4 * 7 * 6 :][: 7 * 128].reshape(7, 128) ** 2
+    assert colours[5:, 0] == pytest.approx([0.5, 0], abs=1e-3)  # grey
+    assert colours[5:, 7] == pytest.approx([0, 0.5], abs=1e-3)  # red of full saturation

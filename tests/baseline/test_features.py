@@ -64,7 +64,31 @@ def test_clips_of_any_length_have_features(num_frames):
     assert (len(found["cuboids"].descriptors) == 0) == (num_frames == 1)
 
 
+def test_grey_levels_weigh_red_green_and_blue_as_bt_601_does():
+    clip = np.array([[[[255, 0, 0], [0, 255, 0], [0, 0, 255]]]], np.uint8)
+    np.testing.assert_allclose(features.to_grey(clip)[0, 0], [0.299 * 255, 0.587 * 255, 0.114 * 255], atol=0.6)
+
+
 # HOG
+
+
+def test_gradients_are_found_where_and_when_they_are():
+    clip = constant_clip(num_frames=8)
+    clip[4:, 10:15, 40:50] = 220  # of the frames that are looked at, 2 and 6, only the second shows it
+    found = features.local_features(clip)
+    dense = found["dense_hog"]
+    structured = np.linalg.norm(dense.descriptors, axis=1) > 0.1
+    by_scale = structured.reshape(2, 2, -1).sum(axis=2)  # [frame, scale]
+    assert by_scale[0].tolist() == [0, 0]
+    assert 0 < by_scale[1, 0] < by_scale[1, 1]  # larger cells reach further
+    time, y, x = dense.positions[structured].T
+    assert np.unique(time).tolist() == [6.5 / 8]
+    assert 2 < y.min() * SIZE < 11 < 14 < y.max() * SIZE < 23
+    assert 32 < x.min() * SIZE < 41 < 49 < x.max() * SIZE < 58
+    sparse = found["sparse_hog"].positions
+    assert len(sparse) == 4
+    for corner in ((10, 40), (10, 49), (14, 40), (14, 49)):
+        assert np.abs(sparse * [8, SIZE, SIZE] - (6.5, *corner)).max(axis=1).min() < 2
 
 
 @pytest.mark.parametrize(("angle", "channel"), [(0, 0), (20, 1), (40, 2), (80, 4), (140, 7), (200, 1), (270, 4.5)])
@@ -154,8 +178,11 @@ def test_a_bar_and_a_blob_have_their_closed_forms():
 def test_the_filters_are_those_of_scipy():
     from scipy import ndimage
 
-    picture = np.random.default_rng(3).random((50, 60)).astype(np.float32)
-    responses = features.filter_responses(picture[..., None])[:, :, 0]
+    frames = np.random.default_rng(3).random((50, 60, 2)).astype(np.float32) * [0.1, 1]
+    picture = frames[..., 1]
+    responses = features.filter_responses(frames.astype(np.float32))[:, :, 1]
+    blurred = ndimage.gaussian_filter(picture.astype(float), features.TEXTON_SIGMAS_PX[-1], mode="mirror")
+    np.testing.assert_allclose(responses[..., 6], blurred - picture.mean(), atol=1e-3)
     for number, sigma_px in enumerate(features.TEXTON_SIGMAS_PX[1:], start=1):
         derivative = {
             order: ndimage.gaussian_filter(picture.astype(float), sigma_px, order, mode="mirror")
@@ -170,7 +197,44 @@ def test_the_filters_are_those_of_scipy():
         np.testing.assert_allclose(np.abs(responses[..., 2 * number + 1]), sigma_px**2 * largest, atol=4e-3)
 
 
+def test_textons_are_the_compressed_responses_at_their_places():
+    """Weber's law: a response of length L gets the length log(1 + L / 0.03), in the same direction."""
+    grey = np.random.default_rng(4).integers(0, 256, (8, 40, 60), np.uint8)
+    found = features.textons(grey, [1, 6])
+    assert len(found.descriptors) == 2 * features.GRID**2
+    for number in range(0, len(found.descriptors), 37):
+        frame, y, x = (found.positions[number] * grey.shape).astype(int)
+        assert frame in (1, 6)
+        response = features.filter_responses((grey[frame] / 255).astype(np.float32)[..., None])[y, x, 0]
+        length = np.linalg.norm(response)
+        expected = response / length * np.log(1 + length / 0.03)
+        np.testing.assert_allclose(found.descriptors[number], expected, rtol=1e-3, atol=1e-4)
+
+
 # Cuboids
+
+
+def test_a_cuboid_is_that_of_plain_loops():
+    from scipy import ndimage
+
+    grey = np.random.default_rng(5).integers(0, 256, (16, SIZE, SIZE), np.uint8)
+    sigma_px = SIZE / 85
+    smooth = ndimage.gaussian_filter(grey.astype(float), (0, sigma_px, sigma_px), mode="mirror")
+    gradients = np.gradient(smooth)
+    found = features.cuboids(grey)
+    places = (found.positions * grey.shape).astype(int)
+    inside = ((places >= [4, 8, 8]) & (places < [12, 52, 52])).all(axis=1)
+    assert inside.sum() >= 5
+    for (t, y, x), descriptor in list(zip(places[inside], found.descriptors[inside], strict=True))[:5]:
+        expected = []
+        for cell_y in (y - 3, y, y + 3):
+            for cell_x in (x - 3, x, x + 3):
+                for first in (t - 3, t):
+                    cell = np.s_[first : first + 3, cell_y - 1 : cell_y + 2, cell_x - 1 : cell_x + 2]
+                    for axis in (2, 1, 0):
+                        expected += [np.maximum(sign * gradients[axis][cell], 0).mean() for sign in (1, -1)]
+        expected = np.minimum(np.array(expected) / np.sqrt(np.square(expected).sum() + 1), 0.2)
+        np.testing.assert_allclose(descriptor, expected / np.linalg.norm(expected), atol=2e-3)
 
 
 def test_the_temporal_filters_answer_nothing_to_what_stands_still_and_the_most_to_their_frequency():
@@ -178,12 +242,13 @@ def test_the_temporal_filters_answer_nothing_to_what_stands_still_and_the_most_t
     np.testing.assert_allclose(even.sum(axis=1), 0, atol=1e-6)
     np.testing.assert_allclose(odd.sum(axis=1), 0, atol=1e-6)
 
-    def energy(frequency):
-        wave = np.sin(2 * np.pi * frequency * np.arange(40) + 0.7)
-        return (even @ wave)[20] ** 2 + (odd @ wave)[20] ** 2
+    def energy(frequency, phase=0.7):
+        wave = np.sin(2 * np.pi * frequency * np.arange(40) + phase).astype(np.float32)
+        return features.motion_response(wave[None, None])[0, 0, 20]
 
     gain = np.exp(-(np.arange(-6, 7) ** 2) / 4).sum() / 2  # of a quadrature pair at its own frequency
-    assert energy(0.25) == pytest.approx(gain**2, rel=0.05)
+    for phase in (0, 0.7, np.pi / 2):  # whichever of the pair it falls to
+        assert energy(0.25, phase) == pytest.approx(gain**2, rel=0.05)
     assert energy(0.25) > 4 * max(energy(0.05), energy(0.5))
 
 
