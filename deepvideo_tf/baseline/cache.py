@@ -339,7 +339,7 @@ def _processes(settings, codebooks, num_workers):
 
 
 class VectorBatches(keras.utils.PyDataset):
-    """One epoch's batches of (vectors, targets, weights).
+    """One epoch's batches of (vectors, targets, weights), all float32.
 
     Args:
         vectors: `ClipVectors`.
@@ -368,4 +368,4 @@ class VectorBatches(keras.utils.PyDataset):
         vectors, labels = self._vectors.rows(self._order[part], self._views[part])
         shares = labels / labels.sum(axis=1, keepdims=True)
         weights = (shares @ self._class_weights).astype(np.float32)
-        return vectors, (labels if self._multi_label else shares).astype(np.float32), weights
+        return vectors.astype(np.float32), (labels if self._multi_label else shares).astype(np.float32), weights

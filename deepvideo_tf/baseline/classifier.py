@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers
 from threadpoolctl import threadpool_limits
 
 from deepvideo_tf.baseline.codebooks import Codebook, clip_vector, vector_dims
@@ -51,12 +51,12 @@ def build_classifier(num_classes, *, num_words, hidden_layers, width, dropout):
         dropout: rates after the hidden layers, a pair: after the first of two, and below the top layer.
 
     Returns:
-        A `keras.Model` from `histograms`, float16 `[batch, vector_dims]`, to logits, float32 `[batch, num_classes]`.
+        A `keras.Model` from `histograms`, float32 `[batch, vector_dims]`, to logits, float32 `[batch, num_classes]`.
         The top layer begins at 0.
     """
-    inputs = keras.Input((vector_dims(num_words),), dtype="float16", name="histograms")
-    x = ops.cast(inputs, "float32")
-    x = Codebooks(num_words, name=CODEBOOKS_LAYER)(x)
+    # float16 on the disk alone: TensorFlow reports it as an error on processors that do not compute with it.
+    inputs = keras.Input((vector_dims(num_words),), dtype="float32", name="histograms")
+    x = Codebooks(num_words, name=CODEBOOKS_LAYER)(inputs)
     units = max(1, round(HIDDEN_UNITS * width))
     for number in range(hidden_layers):
         is_last = number == hidden_layers - 1
@@ -90,7 +90,8 @@ def vectors_of(model):
         model: from `build_classifier`, with its codebooks.
 
     Returns:
-        A function from uint8 clips `[batch, time, height, width, 3]` to float16 `[batch, vector_dims]`.
+        A function from uint8 clips `[batch, time, height, width, 3]` to float32 `[batch, vector_dims]`, with the values
+        that float16 has.
     """
     codebooks = codebooks_of(model)
 
@@ -98,6 +99,6 @@ def vectors_of(model):
         # OpenCV and NumPy let other threads work; products of matrices on threads of their own would only wait for each
         # other, and add up in another order than where training computes them.
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
-            return np.stack(list(pool.map(lambda clip: clip_vector(clip, codebooks), clips)))
+            return np.stack(list(pool.map(lambda clip: clip_vector(clip, codebooks), clips))).astype(np.float32)
 
     return vectors

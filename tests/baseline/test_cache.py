@@ -240,6 +240,7 @@ def test_batches_hold_targets_and_weights(computed):
     assert len(whole) == 4
     batches = [whole[index] for index in range(4)]
     assert [len(batch[0]) for batch in batches] == [10, 10, 10, 6]
+    assert {part.dtype for part in batches[0]} == {np.dtype(np.float32)}
     expected, labels = vectors.rows(order, views)
     np.testing.assert_array_equal(np.concatenate([batch[0] for batch in batches]), expected)
     np.testing.assert_array_equal(np.concatenate([batch[1] for batch in batches]), labels)

@@ -158,6 +158,7 @@ def test_two_hidden_layers_and_several_labels(histogram_shards, histogram_config
 def test_the_perceptron_is_the_one_that_was_asked_for():
     model = build_classifier(7, num_words=850, hidden_layers=2, width=0.5, dropout=(0.1, 0.2))
     assert model.input_shape == (None, 24_759)
+    assert model.inputs[0].dtype == "float32"
     assert model.output_shape == (None, 7)
     trained = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
     assert trained == (24_759 + 1) * 512 + (512 + 1) * 512 + (512 + 1) * 7
