@@ -139,7 +139,7 @@ def run_program(program, *arguments):
 
     Args:
         program: `deepvideo-...`, an installed one.
-        arguments: its flags.
+        *arguments: its flags.
 
     Raises:
         DeepVideoError: it failed; its message was shown.

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import inspect
+import operator
 import re
 import subprocess
 import sys
@@ -12,7 +13,12 @@ import pytest
 import deepvideo_tf as dv
 from tests.conftest import REPOSITORY
 
-PUBLIC = sorted(set(dv.__all__) - {"__version__", "errors"})
+DRAWN = [
+    f"plots.{name}"
+    for name, value in vars(dv.plots).items()
+    if inspect.isfunction(value) and value.__module__ == "deepvideo_tf.plots" and not name.startswith("_")
+]
+PUBLIC = sorted({*dv.__all__, *DRAWN} - {"__version__", "errors", "plots"})
 
 # The names that have a section of the paper; the others are about files, formats and machines, of which it is silent.
 SECTIONS = {
@@ -56,7 +62,7 @@ def arguments(function):
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_names_say_all(name):
-    value = getattr(dv, name)
+    value = operator.attrgetter(name)(dv)
     parts = sections(inspect.getdoc(value))
     assert parts["summary"].splitlines()[0].endswith((".", ":")), "the summary is one line"
     assert described(parts.get("Args", "")) == arguments(value)
@@ -74,7 +80,8 @@ def test_dataclasses_describe_their_fields():
             continue
         name = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
         for kind in vars(importlib.import_module(name)).values():
-            if dataclasses.is_dataclass(kind) and kind.__module__ == name and not kind.__name__.startswith("_"):
+            is_class = isinstance(kind, type) and dataclasses.is_dataclass(kind)
+            if is_class and kind.__module__ == name and not kind.__name__.startswith("_"):
                 seen += 1
                 fields = [field.name for field in dataclasses.fields(kind)]
                 assert described(sections(inspect.getdoc(kind)).get("Args", "")) == fields, kind

@@ -24,7 +24,7 @@ class TimedModel:
         batch_size: clips a step; 32 in the paper (section 3.3).
         num_classes: number of logits; 487 in Sports-1M.
         policy: Keras's precision policy.
-        model_arguments: of `build_model`; by default the paper's size.
+        **model_arguments: of `build_model`; by default the paper's size.
     """
 
     def __init__(self, name, batch_size, *, num_classes=SPORTS_1M_CLASSES, policy="float32", **model_arguments):

@@ -1,4 +1,4 @@
-"""`deepvideo-report` as a user runs it."""
+"""`deepvideo-report` as a user runs it, the commands of docs/report.md among them."""
 
 import json
 import os
