@@ -12,7 +12,7 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 REPOSITORY = Path(__file__).parent.parent
-DIFFERS = re.compile(r"Differs from (the paper|theirs)")
+DIFFERS = re.compile(r"Differs\s+from\s+(the\s+paper|theirs)")
 
 
 class Programs(SphinxDirective):
@@ -80,9 +80,8 @@ def differences_in(path):
     lines = source.splitlines()
     module = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
     scopes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-    for number, line in enumerate(lines):
-        if not DIFFERS.search(line):
-            continue
+    for match in DIFFERS.finditer(source):
+        number = source.count("\n", 0, match.start())
         around = [scope for scope in scopes if scope.lineno <= number + 1 <= scope.end_lineno]
         text = paragraph_at(lines, number)
         if around and text.startswith("Differs"):  # what differs stands in the summary

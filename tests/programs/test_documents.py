@@ -103,16 +103,16 @@ def test_every_block_of_commands_is_run_or_marked():
     assert seen > 20
 
 
-def link_videos(ucf101_6, folder, classes, count):
-    """Links to the first videos of other groups each, `folder/<class>/<video>`."""
+def copy_videos(ucf101_6, folder, classes, count):
+    """The first videos of other groups each, as `folder/<class>/<video>`: links that lead out are not followed."""
     for name in classes:
         (folder / name).mkdir(parents=True)
         for video in sorted((ucf101_6 / "videos" / name).iterdir())[::8][:count]:
-            (folder / name / video.name).symlink_to(video)
+            shutil.copy(video, folder / name)
 
 
 def own_videos(folder, ucf101_6, synthetic_videos):
-    link_videos(ucf101_6, folder / "VIDEOS", ("PlayingPiano", "Surfing"), 6)
+    copy_videos(ucf101_6, folder / "VIDEOS", ("PlayingPiano", "Surfing"), 6)
     shutil.copy(synthetic_videos / "moves_up/0000.mp4", folder / "some_video.mp4")
 
 
@@ -128,9 +128,9 @@ def another_run(folder, ucf101_6, synthetic_videos):
 
 
 def official_ucf101(folder, ucf101_6, synthetic_videos):
-    """The official lists, cut down to four videos of two classes."""
+    """The official lists, cut down to three videos each of two classes."""
     classes = ("PlayingPiano", "Surfing")
-    link_videos(ucf101_6, folder / "UCF-101", classes, 4)
+    copy_videos(ucf101_6, folder / "UCF-101", classes, 3)
     lists = folder / "ucfTrainTestlist"
     lists.mkdir()
     (lists / "classInd.txt").write_text("".join(f"{label} {name}\r\n" for label, name in enumerate(classes, 1)))
@@ -138,7 +138,7 @@ def official_ucf101(folder, ucf101_6, synthetic_videos):
         train, test = [], []
         for label, name in enumerate(classes, 1):
             for number, video in enumerate(sorted((folder / "UCF-101" / name).iterdir())):
-                here, ending = (test, "") if number == fold else (train, f" {label}")
+                here, ending = (test, "") if number == fold - 1 else (train, f" {label}")
                 here.append(f"{name}/{video.name}{ending}\r\n")
         (lists / f"trainlist{fold:02d}.txt").write_text("".join(train))
         (lists / f"testlist{fold:02d}.txt").write_text("".join(test))
@@ -158,7 +158,7 @@ def some_of_sports1m(folder, ucf101_6, synthetic_videos):
         ]
         (folder / name).write_text("\n".join([*lines, f"https://www.youtube.com/watch?v=absent-{name[:4]} 3"]) + "\n")
         for video in listed:
-            shutil.copy(videos.pop(), folder / f"VIDEOS/{video}.avi")  # links that lead out are not followed
+            shutil.copy(videos.pop(), folder / f"VIDEOS/{video}.avi")
 
 
 def readme(folder, ucf101_6, synthetic_videos):
