@@ -221,12 +221,13 @@ def _filters(source):
 def _predictions(source):
     scores, chosen = source.scores, source.chosen
     labels = [np.flatnonzero(scores.is_true[number]).tolist() for number in chosen]
-    right = int(hits_at_k(scores.is_true[chosen], scores.video_scores[chosen], 1).sum())
+    is_hit = hits_at_k(scores.is_true, scores.video_scores, 1)
+    right = int(is_hit[chosen].sum())
     title = f"Predictions of {source.what}"
     caption = (
         f"A frame of {len(chosen)} videos, {right} classified right and {len(chosen) - right} wrong, each with its "
         f"likeliest classes as bars and the true one hatched; of all {source.videos}, "
-        f"{source.evaluation['video_hit_at_1']:.1%} are classified right."
+        f"{is_hit.mean():.1%} are classified right."
     )
     figure = plots.predictions(
         source.clips[:, source.clips.shape[1] // 2],

@@ -62,7 +62,8 @@ logger = logging.getLogger(__name__)
 
 NAMED_RECORDS = 3  # of a batch whose loss is not finite, in the message; a file has all of them
 NON_FINITE_NAME = "non-finite-batch.json"
-PICTURES_EVERY_S = 60.0  # and they take a second or two
+PICTURES_EVERY_S = 60.0
+PICTURES_PAUSE = 30  # times as long as they took, if that is more: drawing never takes more than 3% of the time
 PICTURED_VIDEOS, SHOWN_VIDEOS = 64, 8  # of the first of the shards on; in the confusion matrix, and with their frames
 
 
@@ -82,6 +83,8 @@ def train(
     if nothing had happened, bit by bit on a CPU. There is a checkpoint after each epoch, every few minutes, and when
     the run is told to stop (SIGINT, SIGTERM). A finished run is left as it is. If the shards have a `validation` split,
     its loss and Hit@1 are computed after every epoch, and the best epoch's weights are the ones that are exported.
+    TensorBoard gets the same numbers, and with matplotlib, at most once a minute, pictures of filters, predictions and
+    confusion.
 
     Of `feature_histograms` the features are computed first, and kept beside the shards (`baseline/cache.py`). It is not
     exported: its features are no part of a graph.
@@ -192,7 +195,7 @@ class _TrainingRun:
     saved_at_s: float = 0.0
     told_to_stop: bool = False
     tensorboard: Any = None
-    pictured_at_s: float = math.inf  # none are drawn: there is nothing to draw with, or of
+    pictures_due_s: float = math.inf  # none are drawn: there is nothing to draw with, or of
 
     def description(self):
         return Description(self.config, self.card, self.shards, self.progress)
@@ -341,7 +344,7 @@ def _train_all_epochs(run):
     with _naming_tensorboard(run):
         run.tensorboard = tf.summary.create_file_writer(str(run.workdir / "tensorboard"))
     if run.config.model != FEATURE_HISTOGRAMS:  # whose clips take other processes and seconds each
-        run.pictured_at_s = time.monotonic()
+        run.pictures_due_s = time.monotonic() + PICTURES_EVERY_S
     with _stopping_at_signals(run):
         _tell_step(run)
         while run.progress.epoch < run.config.num_epochs:
@@ -501,8 +504,8 @@ def _train_epoch(run, training, validation):
     _write_history(run.workdir, epoch, logs)
     with _naming_tensorboard(run):
         _write_tensorboard(run.tensorboard, epoch, logs)
-        if time.monotonic() - run.pictured_at_s >= PICTURES_EVERY_S:
-            _write_pictures(run, epoch)
+    if time.monotonic() >= run.pictures_due_s:
+        _write_pictures(run, epoch)
     run.metrics = None  # the next epoch begins with none, here and after an interruption
     _save(run, is_best=is_best and validation is not None)
     if run.on_epoch is not None:
@@ -672,20 +675,22 @@ def _write_pictures(run, epoch):
     They see the same videos each time, in the central view of one clip each. Nothing of it is part of the run: no
     weight, metric or random state changes.
     """
+    began_s = time.monotonic()
     try:
         figures = _pictures(run, epoch)
     except DeepVideoError as error:
         logger.warning("no pictures in tensorboard: %s", error)
-        run.pictured_at_s = math.inf
+        run.pictures_due_s = math.inf
         return
     plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="images")
     kind = tf.compat.v1.SummaryMetadata(plugin_data=plugin, data_class=3)  # 3 is DATA_CLASS_BLOB_SEQUENCE
-    with run.tensorboard.as_default(step=epoch):
+    with _naming_tensorboard(run), run.tensorboard.as_default(step=epoch):
         for name, (png, width_px, height_px) in figures.items():
             value = tf.constant([str(width_px).encode(), str(height_px).encode(), png])
             tf.summary.write(f"pictures/{name}", value, metadata=kind)
-    run.tensorboard.flush()
-    run.pictured_at_s = time.monotonic()
+        run.tensorboard.flush()
+    ended_s = time.monotonic()
+    run.pictures_due_s = ended_s + max(PICTURES_EVERY_S, PICTURES_PAUSE * (ended_s - began_s))
 
 
 def _pictures(run, epoch):

@@ -15,6 +15,7 @@ from deepvideo_tf.baseline.classifier import build_classifier, codebooks_of
 from deepvideo_tf.config import FEATURE_HISTOGRAMS
 from deepvideo_tf.data.dataset import make_evaluation_dataset
 from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError
+from deepvideo_tf.pictures import choose_pictures, draw_pictures
 from deepvideo_tf.scores import score_run
 from deepvideo_tf.training.checkpoints import load_run
 from deepvideo_tf.training.metrics import probabilities
@@ -179,3 +180,15 @@ def test_damaged_shards_are_trained_on_with_a_warning(histogram_shards, histogra
         dv.train(histogram_config, tmp_path / "shards", tmp_path / "run", max_bad_fraction=0.1)
     assert "1 damaged records of 36 skipped" in caplog.text
     assert len((tmp_path / "run/history.csv").read_text().splitlines()) == 1 + histogram_config.num_epochs
+
+
+def test_pictures_are_those_that_need_no_network(histogram_run, histogram_shards, tmp_path):
+    names = choose_pictures(["all"], [histogram_run])
+    assert names == ("predictions", "curves", "confusion", "ap")
+    evaluation = dv.evaluate(histogram_run, histogram_shards, split="validation", num_views=1)
+    index = draw_pictures(names, evaluation, histogram_shards, tmp_path)
+    assert [picture["name"] for picture in index] == list(names)
+    with pytest.raises(
+        ConfigError, match="cannot have filters: .* is a run of feature_histograms, which is no network"
+    ):
+        choose_pictures(["filters"], [histogram_run])

@@ -8,6 +8,7 @@ import sys
 import zipfile
 
 import pytest
+from PIL import Image
 
 import deepvideo_tf as dv
 from deepvideo_tf.config import FUSIONS, MODEL_NAMES
@@ -76,8 +77,11 @@ def test_the_path_from_videos_to_predictions(run_program, real_videos, tmp_path)
         )
     )  # fmt: skip
     assert "SavedModel: run/saved_model/1" in out
-    out = succeeded(run_program("evaluate", "--workdir=run", "--shards_dir=shards", cwd=tmp_path))
+    out = succeeded(run_program("evaluate", "--workdir=run", "--shards_dir=shards", "--pictures=all", cwd=tmp_path))
     assert "test: 4 videos, 12 clips, 4 views a clip" in out
+    names = ["filters", "predictions", "curves", "confusion", "ap", "saliency", "views"]
+    assert f"Pictures: run/pictures-test ({', '.join(names)})" in out
+    check_pictures(tmp_path / "run/pictures-test", names)
     evaluation = json.loads((tmp_path / "run/evaluation-test.json").read_text())
     assert set(evaluation["classes"]) == {"PlayingPiano", "Surfing"}
     assert "exports/1" in succeeded(
@@ -98,13 +102,26 @@ def test_the_path_from_videos_to_predictions(run_program, real_videos, tmp_path)
             assert row["probability"] == pytest.approx(other["probability"], abs=1e-3)
 
 
+def check_pictures(folder, names):
+    """What reports rely on."""
+    index = json.loads((folder / "pictures.json").read_text())
+    assert [picture["name"] for picture in index] == names
+    assert {path.name for path in folder.iterdir()} == {"pictures.json", *(picture["file"] for picture in index)}
+    for picture in index:
+        assert set(picture) == {"name", "file", "title", "caption", "numbers"}
+        assert re.fullmatch("[A-Z].*[0-9].*[.]", picture["caption"])
+        with Image.open(folder / picture["file"]) as image:
+            image.load()
+            assert (image.format, min(image.size) > 200) == ("PNG", True)
+
+
 def test_evaluating_an_average_against_another_run(run_program, small_run, small_shards, tmp_path):
     runs = [shutil.copytree(small_run, tmp_path / name, ignore=shutil.ignore_patterns("scores-*")) for name in "ab"]
     (runs[0] / "scores-test.npz").write_bytes(b"damaged")
     (tmp_path / "groups.json").write_text('{"sideways": ["moves_left", "moves_right"]}')
     result = run_program(
         "evaluate", "--workdir=average", f"--shards_dir={small_shards}", "--ensemble=a,b", "--against=b", "--k=1,2",
-        "--groups=groups.json", "--motion", cwd=tmp_path,
+        "--groups=groups.json", "--motion", "--pictures=all", cwd=tmp_path,
     )  # fmt: skip
     output = succeeded(result)
     assert "a/scores-test.npz: not a whole file of scores: File is not a zip file; computed anew" in result.stderr
@@ -114,7 +131,9 @@ def test_evaluating_an_average_against_another_run(run_program, small_run, small
     assert "against b, which has video Hit@1" in output
     assert "video Hit@1 +0.000 (95% interval 0.000 to 0.000)" in output
     assert re.search(r"frozen +[+-][\d.]+ +[+-][\d.]+ to [+-][\d.]+", output)
-    assert output.splitlines()[-2] == "Evaluation: average/evaluation-test.json"
+    assert output.splitlines()[-3] == "Evaluation: average/evaluation-test.json"
+    assert output.splitlines()[-2] == "Pictures: average/pictures-test (predictions, confusion, ap)"
+    check_pictures(tmp_path / "average/pictures-test", ["predictions", "confusion", "ap"])
     text = (tmp_path / "average/evaluation-test.json").read_text()
     assert len(json.loads(text)["confusion"]) == 4
     assert len(text.splitlines()) < 300
@@ -394,6 +413,7 @@ def test_every_installed_program_is_tested():
         ("evaluate --shards_dir=nowhere --workdir=out --k=1,five", ["--k=", "whole numbers with commas", "--k=1,5"]),
         ("evaluate --shards_dir=nowhere --workdir=out --ensemble=a,,b", ["--ensemble=", "folders of runs with commas"]),
         ("evaluate --shards_dir=nowhere --workdir=out --num_views=6", ["--num_views=6"]),
+        ("evaluate --shards_dir=nowhere --workdir=out --pictures=ap,maps", ["--pictures=", "expected some of all"]),
         ("export-saved-model --workdir=nowhere --export_dir=out", ["nowhere", "expected the folder of a trained run"]),
         (
             "export-tflite --workdir=nowhere --tflite_path=out.tflite",

@@ -1,6 +1,8 @@
 import csv
+import io
 import json
 import shutil
+import sys
 from dataclasses import replace
 from unittest.mock import Mock
 
@@ -9,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 import deepvideo_tf as dv
@@ -115,6 +118,51 @@ def test_tensorboard_holds_every_number_of_the_history(tiny_run):
     expected = {(int(row["epoch"]), name): float(row[name]) for row in rows for name in names}
     assert len(expected) == 10
     assert found == pytest.approx(expected, rel=1e-6)
+
+
+def pictures_in(workdir):
+    """Width, height and bytes of every picture, by epoch and name."""
+    found = {}
+    for path in (workdir / "tensorboard").iterdir():
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "images":
+                    found[event.step, value.tag] = tf.make_ndarray(value.tensor).tolist()
+    return found
+
+
+def test_tensorboard_holds_pictures_and_the_run_is_the_same(
+    tiny_run, tiny_config, judged_shards, tmp_path, monkeypatch, no_export
+):
+    monkeypatch.setattr(fit, "PICTURES_EVERY_S", 0)
+    monkeypatch.setattr(fit, "PICTURES_PAUSE", 0)
+    dv.train(tiny_config, judged_shards, tmp_path, checkpoint_minutes=0)
+    assert checkpoint_names(tmp_path) == checkpoint_names(tiny_run)
+    assert (tmp_path / "history.csv").read_text() == (tiny_run / "history.csv").read_text()
+    found = pictures_in(tmp_path)
+    names = ["pictures/confusion", "pictures/filters", "pictures/predictions"]
+    assert sorted(found) == [(epoch, name) for epoch in (0, 1) for name in names]
+    for width_px, height_px, png in found.values():
+        with Image.open(io.BytesIO(png)) as image:
+            image.load()
+            assert (image.format, *image.size) == ("PNG", int(width_px), int(height_px))
+    assert found[0, "pictures/predictions"] != found[1, "pictures/predictions"]
+
+
+def test_without_matplotlib_a_run_goes_on_and_says_so_once(
+    tiny_config, judged_shards, tmp_path, monkeypatch, no_export, caplog
+):
+    import deepvideo_tf
+
+    monkeypatch.setattr(fit, "PICTURES_EVERY_S", 0)
+    monkeypatch.setattr(fit, "PICTURES_PAUSE", 0)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "deepvideo_tf.plots", raising=False)
+    monkeypatch.delattr(deepvideo_tf, "plots", raising=False)
+    dv.train(tiny_config, judged_shards, tmp_path)
+    assert not pictures_in(tmp_path)
+    (line,) = [record.message for record in caplog.records if "pictures" in record.message]
+    assert line.startswith("no pictures in tensorboard: pictures need the extra: pip install 'deepvideo-tf[plots]'")
 
 
 @pytest.mark.parametrize("text", ["", "epoch\n", "a;b\n0;1\n", "epoch,loss\n7,1.0\nx,2\n", "\udcff\udcfe\0"])
