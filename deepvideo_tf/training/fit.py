@@ -702,7 +702,7 @@ def _pictures(run, epoch):
     confusion = np.zeros((len(run.card.classes),) * 2, int)
     for of_video, row in zip(labels, scores, strict=True):
         confusion[of_video, row.argmax()] += 1
-    moment = f"after epoch {epoch + 1}, of {split} videos"
+    moment = f"after epoch {epoch + 1}, of videos of the {split} split"
     shown = len(clips)
     figures = {
         "filters": plots.filters(first_layer_filters(run.model), title=f"First-layer filters after epoch {epoch + 1}"),
