@@ -32,7 +32,7 @@ ONNX = ["onnx>=1.23,<2", "onnxruntime>=1.32,<2", "tf2onnx>=1.17,<2"]
 SERVE = ["kserve>=0.21,<0.22"]
 PLOTS = ["matplotlib>=3.10,<4"]
 REPORT = [*PLOTS, *BASELINE, "jinja2>=3.1,<4"]
-DOCS = ["furo>=2025.12", "myst-parser>=5,<6", "sphinx>=9,<10"]
+DOCS = [*PLOTS, "furo>=2025.12", "myst-parser>=5,<6", "sphinx>=9,<10"]
 TEST = [
     "hypothesis>=6.100",
     "ipykernel>=7,<8",
