@@ -9,8 +9,8 @@ On a data set that it knows, from the videos; synthetic ones it renders itself:
   deepvideo-report --preset=synthetic --report_dir=REPORT
   deepvideo-report --preset=ucf101-6 --data_dir=DATA --report_dir=REPORT --init_from=RUN
 
-DATA holds the folder videos and, for ucf101-6 and utd-depth, their lists and classes.txt; for ucf101 the folder lists
-with the official ones; for sports1m train_partition.txt, test_partition.txt and labels.txt.
+DATA holds the folder videos and, for ucf101-6 and utd-depth, their lists and classes.txt; for sports1m
+train_partition.txt, test_partition.txt and labels.txt. For ucf101 it holds UCF-101 and ucfTrainTestlist.
 
 Writes report.html, which holds its pictures and needs no network, report.md and report.json. Every step is a command
 that is shown, and that you can run by itself. Interrupted, the same command goes on; what is done is not done again.

@@ -111,9 +111,9 @@ UCF101 = Preset(
         (
             f"--split={split}",
             "--format=ucf101",
-            "--annotations={data}/lists",
+            "--annotations={data}/ucfTrainTestlist",
             "--fold={fold}",
-            "--video_root={data}/videos",
+            "--video_root={data}/UCF-101",
         )
         for split in ("train", "test")
     ),
