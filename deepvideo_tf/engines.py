@@ -1,7 +1,7 @@
 """Where the tasks of a job are done: on threads of this process, or on the nodes of a Ray cluster.
 
 A task makes one whole file under a temporary name and renames it, so that it may be killed and done twice. The engines
-map a function over tasks and know nothing of what it does; Ray schedules, and tries again where a worker or a node dies.
+map a function over tasks and know nothing of what it does. Ray schedules, and tries again where a worker or node dies.
 """
 
 import contextlib
@@ -9,7 +9,9 @@ import functools
 import logging
 import os
 import queue
+import re
 import signal
+import socket
 import threading
 import uuid
 import warnings
@@ -21,6 +23,7 @@ from deepvideo_tf.errors import ConfigError, DeepVideoError, ShardError, first_l
 ENGINES = ("local", "ray")
 # A task whose worker dies again and again is to blame for it; nodes that are taken away are not, so the number is high.
 MAX_DEATHS = 20
+CONNECT_S = 10
 MAX_SUBMITTED = 1000  # tasks that Ray knows of at once
 
 
@@ -173,13 +176,16 @@ def _cluster(address):
     if ray.is_initialized():
         yield ray
         return
+    _check_answers(address)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **_quiet(address))
+            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (OSError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"ray_address: {address or 'a new cluster'} does not answer: {first_line(error)}") from None
+        raise ConfigError(
+            f"ray_address: expected a Ray cluster at {address or 'this machine'}, found none: {first_line(error)}"
+        ) from None
     try:
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
@@ -189,8 +195,16 @@ def _cluster(address):
         ray.shutdown()
 
 
-def _quiet(address):
-    return {} if address else {"include_dashboard": False}
+def _check_answers(address):
+    """Refuses an address at which nothing listens: Ray itself would try for two minutes."""
+    found = re.fullmatch(r"(?:ray://)?([^/:]+|\[[^/]+\]):(\d+)", address or "")
+    if not found:
+        return
+    try:
+        socket.create_connection((found[1].strip("[]"), int(found[2])), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise ConfigError(f"ray_address: expected a Ray cluster at {address}, found none: {reason}") from None
 
 
 def _check_nodes(ray, output_dir, must_see):

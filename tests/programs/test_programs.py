@@ -25,6 +25,7 @@ PROGRAMS = (
     "inspect-shards",
     "make-synthetic",
     "predict",
+    "predict-many",
     "serve",
     "train",
     "verify-shards",
