@@ -159,8 +159,9 @@ def _result(ray, done, task):
 
 
 def _import_ray():
-    # Ray would ask what it may report of its use, and warn of what its own next version does.
+    # Ray would report of its use, tell of each worker that dies on standard output, and warn of its own next version.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray

@@ -151,6 +151,7 @@ def check_kills(cluster, ucf101_6, undisturbed, tmp_path, rounds):
         assert process.returncode == 0, output
         assert "216 of 216 videos, " in output
         assert "skipped" not in output
+        assert "(raylet)" not in output
         assert hashes(shards_dir) == hashes(undisturbed)
         assert not (shards_dir / ".train-build").exists()
     assert min(workers, nodes) >= rounds / 2
