@@ -15,6 +15,7 @@ import pytest
 import deepvideo_tf as dv
 from deepvideo_tf import engines
 from deepvideo_tf.data.annotations import read_list, read_video_paths
+from deepvideo_tf.data.decode_process import DecoderProcess
 from deepvideo_tf.data.shards import read_manifest
 from deepvideo_tf.errors import ConfigError, ShardError
 from tests.data.test_shards import hashes
@@ -220,6 +221,17 @@ def test_predictions_are_the_same(cluster, small_run, synthetic_videos, tmp_path
         dv.predict_many(path, synthetic_videos, videos, remote, num_shards=4, engine="ray", ray_address=cluster.address)
         names = [f"predictions-{number:05d}-of-00004.jsonl" for number in range(4)]
         assert [(remote / name).read_bytes() for name in names] == [(local / name).read_bytes() for name in names]
+
+
+def test_a_task_that_kills_its_workers_ends(cluster, videos, tmp_path, monkeypatch):
+    def dies(task, worker, on_video):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(engines, "MAX_DEATHS", 2)
+    tasks = dv.shard_tasks(videos, tmp_path, num_shards=1)
+    Path(tasks[0].path).parent.mkdir()
+    with pytest.raises(ShardError, match=r"00000.tfrecord: its worker died 3 times, the last time: "):
+        list(engines.run_tasks(dies, tasks, DecoderProcess, tasks[0].limits, engine="ray", ray_address=cluster.address))
 
 
 def test_what_is_wrong_with_a_node(tmp_path):
