@@ -18,6 +18,7 @@ PROGRAMS = {
     "inspect-shards": "deepvideo_tf.pipelines.inspect_shards",
     "make-synthetic": "deepvideo_tf.pipelines.make_synthetic",
     "predict": "deepvideo_tf.pipelines.predict",
+    "predict-many": "deepvideo_tf.pipelines.predict_many",
     "report": "deepvideo_tf.pipelines.report",
     "serve": "deepvideo_tf.export.serve",
     "train": "deepvideo_tf.pipelines.train",
@@ -30,6 +31,7 @@ CAMERA = ["opencv-python-headless>=5,<6"]
 BASELINE = ["opencv-python-headless>=4.14,<6", "scikit-learn>=1.9,<2", "threadpoolctl>=3.5,<4"]
 ONNX = ["onnx>=1.23,<2", "onnxruntime>=1.32,<2", "tf2onnx>=1.17,<2"]
 SERVE = ["kserve>=0.21,<0.22"]
+RAY = ["ray>=2.60,<2.61"]
 PLOTS = ["matplotlib>=3.10,<4"]
 REPORT = [*PLOTS, *BASELINE, "jinja2>=3.1,<4"]
 DOCS = [*PLOTS, "furo>=2025.12", "myst-parser>=5,<6", "sphinx>=9,<10"]
@@ -85,10 +87,11 @@ setup(
         "camera": CAMERA,
         "serve": SERVE,
         "baseline": BASELINE,
+        "ray": RAY,
         "plots": PLOTS,
         "report": REPORT,
         "docs": DOCS,
-        "dev": QUANTIZE + ONNX + CAMERA + SERVE + REPORT + DOCS + TEST,
+        "dev": QUANTIZE + ONNX + CAMERA + SERVE + RAY + REPORT + DOCS + TEST,
     },
     # The programs' folders stand at the top of the repository, where a reader finds them; under their own names they
     # would land in a user's site-packages as `pipelines` and `export`.

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import shutil
-import threading
+import uuid
 from pathlib import Path
 
 
@@ -22,7 +22,7 @@ def write_text_atomically(path, text):
 
 
 def write_bytes_atomically(path, content):
-    """Writes a file under a temporary name, syncs it to the disk and renames it; also beside other writers.
+    """Writes a file under a temporary name, syncs it to the disk and renames it; also beside writers on other machines.
 
     Args:
         path: the file; one that is there is replaced.
@@ -31,7 +31,7 @@ def write_bytes_atomically(path, content):
     Raises:
         OSError: it cannot be written.
     """
-    _write_atomically(Path(path), content, f"{Path(path).name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    _write_atomically(Path(path), content, f"{Path(path).name}.{uuid.uuid4().hex}.tmp")
 
 
 def _write_atomically(path, content, temporary_name):

@@ -1,5 +1,6 @@
 """From a video to its classes: a file as a whole, or frames while they come."""
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -36,7 +37,13 @@ class Moment:
 
 
 def predict_video(
-    predictor: Predictor, video, *, clips_per_video=None, num_views=1, limits: DecodeLimits | None = None
+    predictor: Predictor,
+    video,
+    *,
+    clips_per_video=None,
+    num_views=1,
+    limits: DecodeLimits | None = None,
+    decoder: DecoderProcess | None = None,
 ):
     """Classifies one video: its clips' and their views' probabilities averaged (section 4.1).
 
@@ -46,6 +53,7 @@ def predict_video(
         clips_per_video: clips looked at, evenly spaced; None for as many as the model was trained with.
         num_views: crops and mirrorings of each clip, 1 (the centre) to 5; the paper's tests use 4.
         limits: what decoding the video may cost; None for the defaults.
+        decoder: an open one, whose limits are taken then; None for one of its own.
 
     Returns:
         Dict from class name to probability, highest first.
@@ -61,8 +69,8 @@ def predict_video(
     if not isinstance(num_views, int) or not 1 <= num_views <= MAX_VIEWS:
         raise ConfigError(f"num_views must be a whole number from 1 to {MAX_VIEWS}. Received: {num_views!r}")
     spec = card.shards if clips_per_video is None else replace(card.shards, clips_per_video=clips_per_video)
-    with DecoderProcess(limits) as decoder:
-        decoded = decoder.decode(video, spec, encode=False)
+    with DecoderProcess(limits) if decoder is None else contextlib.nullcontext(decoder) as open_decoder:
+        decoded = open_decoder.decode(video, spec, encode=False)
     views = np.stack([view for clip in decoded for view in _views(np.stack(clip.frames), card, num_views)])
     batches = [views[start : start + BATCH_CLIPS] for start in range(0, len(views), BATCH_CLIPS)]
     return _ranked(np.concatenate([predictor.probabilities(batch) for batch in batches]), card, video)

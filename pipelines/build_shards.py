@@ -22,7 +22,8 @@ From a list of Sports-1M and files named after their YouTube ids; a training lis
 
 CLASSES is a file with one class name a line; line 1 is label 0.
 
-An interrupted build goes on where it stopped when the same command is run again.
+An interrupted build goes on where it stopped when the same command is run again. --engine=ray builds on the nodes of a
+Ray cluster, which have to see VIDEOS and SHARDS under the same names; the shards are the same to the byte.
 """
 
 import json
@@ -34,6 +35,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from deepvideo_tf import cli
 from deepvideo_tf.config import FRAME_FORMATS, MODEL_CLIPS, DecodeLimits, ShardSpec
 from deepvideo_tf.data import annotations
+from deepvideo_tf.engines import ENGINES, check_engine
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.files import write_text_atomically
 
@@ -73,7 +75,11 @@ _FRAME_FORMAT = flags.DEFINE_enum(
 _JPEG_QUALITY = flags.DEFINE_integer("jpeg_quality", 90, "Quality of the stored frames, 1 to 100.")
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", 16, "Number of files a split, at most one a video.", lower_bound=1)
 _NUM_WORKERS = flags.DEFINE_integer(
-    "num_workers", None, "Videos decoded at once; all processors by default.", lower_bound=1
+    "num_workers", None, "Videos decoded at once; by default as many as there are processors.", lower_bound=1
+)
+_ENGINE = flags.DEFINE_enum("engine", "local", ENGINES, "Where the shards are built: on this machine, or by Ray.")
+_RAY_ADDRESS = flags.DEFINE_string(
+    "ray_address", None, "With --engine=ray: HOST:PORT, ray://HOST:PORT or auto; by default Ray on this machine."
 )
 _MAX_BAD_FRACTION = flags.DEFINE_float(
     "max_bad_fraction", 0.1, "The part of the videos that may be bad, 0 or more and below 1; above it the build fails."
@@ -105,6 +111,7 @@ def main():
         max_video_bytes=_MAX_VIDEO_BYTES.value,
         use_truncated=_USE_TRUNCATED.value,
     )
+    check_engine(_ENGINE.value, _RAY_ADDRESS.value)
     splits = _read_splits()
     ignored = next(iter(splits.values())).ignored
     for path in ignored:
@@ -201,7 +208,8 @@ def _build(split, videos, spec, limits):
     from deepvideo_tf.data.shards import build_shards
 
     total = len(videos.videos)
-    print(f"Building {split} shards of {total} videos with {_NUM_WORKERS.value or os.cpu_count()} workers", flush=True)
+    workers = f"{_NUM_WORKERS.value or os.cpu_count()} workers" if _ENGINE.value == "local" else "Ray"
+    print(f"Building {split} shards of {total} videos with {workers}", flush=True)
     with (
         cli.progress(total, "video", split) as on_video,
         logging_redirect_tqdm(loggers=[cli.library_logger()]),
@@ -215,6 +223,8 @@ def _build(split, videos, spec, limits):
             num_workers=_NUM_WORKERS.value,
             max_bad_fraction=_MAX_BAD_FRACTION.value,
             limits=limits,
+            engine=_ENGINE.value,
+            ray_address=_RAY_ADDRESS.value,
             on_video=on_video,
         )
 

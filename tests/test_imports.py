@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "cli": {"errors"},
     "layers": {"errors", "config"},
     "models": {"errors", "config", "layers", "models"},
-    "data": {"errors", "config", "files", "data"},
+    "engines": {"errors"},
+    "data": {"errors", "config", "files", "engines", "data"},
     "baseline": {"errors", "config", "files", "data", "baseline"},
     "plots": {"errors"},
     "saliency": {"config"},
@@ -35,6 +36,7 @@ MAY_IMPORT = {
     "parity_process": {"errors", "config", "predictors"},
     "serving": {"errors", "config", "files", "predictors", "exporting", "serving"},
     "prediction": {"errors", "config", "data", "predictors"},
+    "batch_prediction": {"errors", "config", "files", "engines", "data", "predictors", "prediction"},
     "reporting": {"errors", "config", "files", "models", "data", "training", "reporting"},
     "drawing": {"errors", "config", "data", "predictors", "prediction"},
 }

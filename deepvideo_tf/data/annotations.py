@@ -165,6 +165,35 @@ def find_videos(names):
     return list(found)
 
 
+def read_video_paths(video_root, video_list=None):
+    """The paths of videos without labels, below a root.
+
+    Args:
+        video_root: the folder that the paths start from.
+        video_list: a file with a relative path a line; None for all videos in and below the root, by the endings of
+            their names, in code point order.
+
+    Returns:
+        Tuple of relative paths, in their order.
+
+    Raises:
+        AnnotationError: there is no video, or a line leads out of the root or stands there twice.
+    """
+    _check_video_root(video_root)
+    if video_list is None:
+        return tuple(Path(path).relative_to(video_root).as_posix() for path in find_videos([video_root]))
+    root = os.path.realpath(video_root)
+    found: dict[str, str] = {}
+    for where, line in _read_lines(video_list):
+        path = _checked_path(line.strip(), root, where)
+        if path in found:
+            raise AnnotationError(f"{where}: {path} stands in {found[path]} already")
+        found[path] = where
+    if not found:
+        raise AnnotationError(f"{video_list}: expected a line for each video, found none")
+    return tuple(found)
+
+
 def _check_names(names, root):
     for name in names:
         if not name.isprintable():  # also what Python makes of bytes that are not UTF-8

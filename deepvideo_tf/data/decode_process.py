@@ -22,6 +22,7 @@ from deepvideo_tf.errors import BadVideoError
 
 # -P keeps a file in the current folder (av.py, say) from being imported in place of a package.
 COMMAND = (sys.executable, "-P", "-m", "deepvideo_tf.data.decode_process")
+KILLED = f"the decoder ended with status {-signal.SIGKILL}"
 
 
 class DecoderProcess:
@@ -37,6 +38,7 @@ class DecoderProcess:
         self.limits = limits or DecodeLimits()
         self._process: Any = None
         self._stderr: Any = None
+        self._is_unwanted = False
 
     def __enter__(self):
         return self
@@ -46,6 +48,7 @@ class DecoderProcess:
 
     def kill(self):
         """Ends the process from another thread; what it is decoding becomes a bad video."""
+        self._is_unwanted = True
         if self._process is not None:
             self._process.kill()
 
@@ -71,8 +74,18 @@ class DecoderProcess:
             List of `DecodedClip`.
 
         Raises:
-            BadVideoError: also when the file takes more than `limits.decode_timeout_s`, or kills the decoder.
+            BadVideoError: also when the file takes more than `limits.decode_timeout_s`, or ends the decoder, if by
+                SIGKILL twice.
         """
+        try:
+            return self._decode(path, spec, start_s, end_s, encode)
+        except BadVideoError as error:
+            if error.reason != KILLED or self._is_unwanted:
+                raise
+        # From outside, for want of memory or with its node: that may say nothing about the video.
+        return self._decode(path, spec, start_s, end_s, encode)
+
+    def _decode(self, path, spec, start_s, end_s, encode):
         if self._process is None:
             self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
             self._process = subprocess.Popen(

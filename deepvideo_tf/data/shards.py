@@ -1,19 +1,19 @@
 """Building TFRecord shards of clips from labelled videos, and the manifest beside them.
 
 The unit of work is one shard: `make_shard` decodes its videos, writes a temporary file and renames it when it is whole.
-It knows of no engine. Everything stays in a hidden folder until the build has succeeded; then the shards take their
-final names and the manifest is written last, so that a folder without a manifest is an unfinished build.
+It may be called twice, at once too, and knows of no engine. Everything stays in a hidden folder until the build has
+succeeded; then the shards take their final names and the manifest is written last, so that a folder without a manifest
+is an unfinished build.
 """
 
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import os
-import queue
 import shutil
-import threading
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,8 +22,9 @@ import filelock
 from deepvideo_tf.config import DecodeLimits, ModelCard, ShardSpec, from_json, to_json
 from deepvideo_tf.data.annotations import SPLITS, Annotations, LabelledVideo
 from deepvideo_tf.data.decode_process import DecoderProcess
+from deepvideo_tf.engines import check_engine, run_tasks
 from deepvideo_tf.errors import BadVideoError, ConfigError, ModelFileError, ShardError
-from deepvideo_tf.files import write_text_atomically
+from deepvideo_tf.files import write_bytes_atomically, write_text_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class ShardTask:
         videos: the videos of this shard, in order.
         spec: what the clips are.
         limits: what one video may cost.
+        fingerprint: SHA-256 over all that the shard's bytes depend on, but for the videos' content.
     """
 
     path: str
@@ -47,6 +49,7 @@ class ShardTask:
     videos: tuple[LabelledVideo, ...]
     spec: ShardSpec
     limits: DecodeLimits
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -241,8 +244,10 @@ def _damage(path, shard):
     return found or [(0, f"expected {shard['records']} records of SHA-256 {shard['sha256']}, found {records} others")]
 
 
-def make_shard(task: ShardTask, *, decoder=None, on_video=None):
+def make_shard(task: ShardTask, decoder=None, on_video=None):
     """Makes one whole shard: decodes its videos, writes them under a temporary name, and renames the file.
+
+    A shard that was made before is not made again, unless one of its videos was bad: it may have met a busy machine.
 
     Args:
         task: what to make.
@@ -255,12 +260,26 @@ def make_shard(task: ShardTask, *, decoder=None, on_video=None):
     Raises:
         ShardError: the shard cannot be written.
     """
-    import tensorflow as tf
-
+    result = _earlier_result(task)
+    if result is not None:
+        for _ in task.videos if on_video is not None else ():
+            on_video()
+        return result
     if decoder is None:
         with DecoderProcess(task.limits) as own:
-            return make_shard(task, decoder=own, on_video=on_video)
-    temporary = Path(f"{task.path}.tmp")
+            return make_shard(task, own, on_video)
+    Path(task.path).parent.mkdir(parents=True, exist_ok=True)
+    result = _write_shard(task, decoder, on_video)
+    note = json.dumps({"fingerprint": task.fingerprint, "result": result})
+    write_bytes_atomically(_note_path(task), note.encode())
+    return result
+
+
+def _write_shard(task, decoder, on_video):
+    import tensorflow as tf
+
+    # A name of its own: a worker that was given up for dead may still be writing the same shard.
+    temporary = Path(f"{task.path}.{uuid.uuid4().hex}.tmp")
     try:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
             records, skipped = _write_videos(task, decoder, writer, on_video)
@@ -302,6 +321,47 @@ def _write_videos(task, decoder, writer, on_video):
     return records, skipped
 
 
+def shard_tasks(
+    annotations: Annotations,
+    shards_dir,
+    *,
+    split="train",
+    spec: ShardSpec | None = None,
+    num_shards=16,
+    limits: DecodeLimits | None = None,
+):
+    """What a build consists of: one call of `make_shard` for each task, anywhere, in any order, then `build_shards`.
+
+    Args:
+        annotations: the videos, from `read_folder` or `read_list`.
+        shards_dir: the folder to write to.
+        split: `train`, `validation` or `test`.
+        spec: what the clips are; None for the defaults.
+        num_shards: number of files, at most one a video.
+        limits: what one video may cost; None for the defaults.
+
+    Returns:
+        List of `ShardTask`, with absolute paths.
+    """
+    root = os.path.abspath(annotations.video_root)
+    build_dir = Path(os.path.abspath(_build_dir(shards_dir, split)))
+    num_shards = min(num_shards, len(annotations.videos))
+    # Dealt out in an order that mixes the classes and is the same everywhere.
+    order = sorted(annotations.videos, key=lambda video: hashlib.sha256(video.video_id.encode()).digest())
+    tasks = [
+        ShardTask(
+            path=str(build_dir / f"{number:05d}.tfrecord"),
+            video_root=root,
+            videos=tuple(order[number::num_shards]),
+            spec=spec or ShardSpec(),
+            limits=limits or DecodeLimits(),
+            fingerprint="",
+        )
+        for number in range(num_shards)
+    ]
+    return [replace(task, fingerprint=_fingerprint(task, annotations.classes, split)) for task in tasks]
+
+
 def build_shards(
     annotations: Annotations,
     shards_dir,
@@ -312,12 +372,14 @@ def build_shards(
     num_workers=None,
     max_bad_fraction=0.1,
     limits: DecodeLimits | None = None,
+    engine="local",
+    ray_address=None,
     on_video=None,
 ):
     """Builds the shards of one split, or takes up a build that was interrupted; a finished one is left as it is.
 
     A video that cannot be decoded is skipped and listed with its reason. The bytes of the shards depend neither on the
-    number of workers nor on interruptions.
+    engine, nor on the number of workers, nor on interruptions.
 
     Args:
         annotations: the videos, from `read_folder` or `read_list`.
@@ -325,18 +387,20 @@ def build_shards(
         split: `train`, `validation` or `test`.
         spec: what the clips are; None for the defaults.
         num_shards: number of files, at most one a video.
-        num_workers: videos decoded at once; None for the number of processors.
+        num_workers: videos decoded at once; None for the number of processors, of this machine or of the cluster.
         max_bad_fraction: the part of the videos that may be bad, at least 0 and below 1; above it the build fails.
         limits: what one video may cost; None for the defaults.
-        on_video: called with no arguments after each video, for a progress bar.
+        engine: `local` for this machine, `ray` for a cluster whose nodes see the videos and `shards_dir`.
+        ray_address: of the cluster; None for the one that runs on this machine, or a new one.
+        on_video: called with no arguments after each video, for a progress bar; with Ray after each shard.
 
     Returns:
         `Manifest`.
 
     Raises:
-        ConfigError: an argument is outside its range.
-        ShardError: too many videos are bad, or the folder holds a build of something else, cannot be written, or is
-            being built by another process.
+        ConfigError: an argument is outside its range, or there is no such cluster.
+        ShardError: too many videos are bad, or the folder holds a build of something else, cannot be written, is not
+            seen by a node, or is being built by another process.
     """
     if split not in SPLITS:
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}. Received: {split!r}")
@@ -345,22 +409,20 @@ def build_shards(
     for name, value in (("num_shards", num_shards), ("num_workers", num_workers)):
         if value is not None and (not isinstance(value, int) or value < 1):
             raise ConfigError(f"{name} must be a whole number, 1 or more. Received: {value!r}")
-    spec = spec or ShardSpec()
-    build_dir = _build_dir(shards_dir, split)
-    tasks = _plan(annotations, build_dir, spec, min(num_shards, len(annotations.videos)), limits or DecodeLimits())
-    task_fingerprints = [_fingerprint(task, annotations.classes, split) for task in tasks]
-    fingerprint = hashlib.sha256("".join(task_fingerprints).encode()).hexdigest()
+    check_engine(engine, ray_address)
+    tasks = shard_tasks(annotations, shards_dir, split=split, spec=spec, num_shards=num_shards, limits=limits)
+    fingerprint = hashlib.sha256("".join(task.fingerprint for task in tasks).encode()).hexdigest()
     if manifest_path(shards_dir, split).exists():
         return _finished(shards_dir, split, fingerprint)
+    where = {"engine": engine, "num_workers": num_workers, "ray_address": ray_address}
     try:
         Path(shards_dir).mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(Path(shards_dir) / f".{split}-build.lock", timeout=0):
             if manifest_path(shards_dir, split).exists():  # by another process, since we looked
                 return _finished(shards_dir, split, fingerprint)
-            build_dir.mkdir(exist_ok=True)
-            workers = num_workers or os.cpu_count() or 1
-            results = _make_shards(tasks, task_fingerprints, workers, max_bad_fraction, on_video)
-            return _finish(annotations, shards_dir, split, spec, fingerprint, tasks, results)
+            _build_dir(shards_dir, split).mkdir(exist_ok=True)
+            results = _make_shards(tasks, max_bad_fraction, where, on_video)
+            return _finish(annotations, shards_dir, split, tasks, fingerprint, results)
     except filelock.Timeout:
         raise ShardError(f"{shards_dir}: another process is building its {split} shards") from None
     except OSError as error:
@@ -391,21 +453,6 @@ def _build_dir(shards_dir, split):
     return Path(shards_dir) / f".{split}-build"
 
 
-def _plan(annotations, build_dir, spec, num_shards, limits):
-    """Deals the videos out to the shards in an order that mixes the classes and is the same everywhere."""
-    order = sorted(annotations.videos, key=lambda video: hashlib.sha256(video.video_id.encode()).digest())
-    return [
-        ShardTask(
-            path=str(build_dir / f"{number:05d}.tfrecord"),
-            video_root=annotations.video_root,
-            videos=tuple(order[number::num_shards]),
-            spec=spec,
-            limits=limits,
-        )
-        for number in range(num_shards)
-    ]
-
-
 def _fingerprint(task, classes, split):
     """What the bytes of a shard depend on, as one number; a file's size stands for its content."""
     videos = []
@@ -428,63 +475,43 @@ def _finished(shards_dir, split, fingerprint):
     return manifest
 
 
-def _make_shards(tasks, fingerprints, num_workers, max_bad_fraction, on_video):
-    """Results of all tasks; those that an interrupted build finished without a bad video are not made again."""
+def _make_shards(tasks, max_bad_fraction, where, on_video):
+    """Results of all tasks; `where` is what `run_tasks` takes."""
+    for orphan in Path(tasks[0].path).parent.glob("*.tmp"):
+        orphan.unlink()  # of a worker that was killed
     listed = sum(len(task.videos) for task in tasks)
-    stop = threading.Event()
+    must_see = [tasks[0].video_root, *_first_present(tasks)]
+    results: dict[int, dict] = {}
+    skipped = []
+    running = run_tasks(
+        make_shard, tasks, DecoderProcess, tasks[0].limits, **where, must_see=must_see, on_video=on_video
+    )
+    with contextlib.closing(running):
+        for number, result in running:
+            results[number] = result
+            skipped += result["skipped"]
+            for item in result["skipped"] if where["engine"] == "ray" else ():  # told of on some node
+                logger.warning("skipped %s: %s", item["video_id"], item["reason"])
+            _check_bad(skipped, listed, max_bad_fraction)
+    return [results[number] for number in range(len(tasks))]
 
-    def after_video():
-        if stop.is_set():
-            raise InterruptedError("the build was stopped")
-        if on_video is not None:
-            on_video()
 
-    def result_of(task, fingerprint):
-        result = _earlier_result(task, fingerprint)
-        if result is None:
-            decoder = decoders.get()
-            try:
-                result = make_shard(task, decoder=decoder, on_video=after_video)
-            finally:
-                decoders.put(decoder)
-            note = json.dumps({"fingerprint": fingerprint, "result": result})
-            write_text_atomically(_note_path(task), note)
-            return result
-        for _ in task.videos:
-            after_video()
-        return result
-
-    # A thread a worker: it waits for its decoder process, and TensorFlow writes outside of Python's lock.
-    decoders: queue.SimpleQueue = queue.SimpleQueue()
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(num_workers) as pool:
-        processes = [stack.enter_context(DecoderProcess(tasks[0].limits)) for _ in range(num_workers)]
-        for process in processes:
-            decoders.put(process)
-        futures = [pool.submit(result_of, *pair) for pair in zip(tasks, fingerprints, strict=True)]
-        try:
-            skipped = []
-            for future in as_completed(futures):
-                skipped += future.result()["skipped"]
-                _check_bad(skipped, listed, max_bad_fraction)
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in processes:
-                process.kill()  # its thread must not wait for a video that nobody wants any more
-            raise
-    return [future.result() for future in futures]
+def _first_present(tasks):
+    """The path of one video that is there, if any is."""
+    paths = (os.path.join(task.video_root, video.path) for task in tasks for video in task.videos)
+    return [path for path in itertools.islice(paths, 100) if os.path.isfile(path)][:1]
 
 
 def _note_path(task):
     return Path(task.path).with_suffix(".json")
 
 
-def _earlier_result(task, fingerprint):
-    """What an interrupted build noted of this very shard, or None where the shard must be made."""
+def _earlier_result(task):
+    """What was noted of this very shard when it was made, or None where it must be made."""
     try:
         note = json.loads(_note_path(task).read_text(encoding="utf-8"))
         result = note["result"]
-        is_whole = note["fingerprint"] == fingerprint and os.path.getsize(task.path) == result["bytes"]
+        is_whole = note["fingerprint"] == task.fingerprint and os.path.getsize(task.path) == result["bytes"]
     except (OSError, ValueError, KeyError, TypeError):
         return None  # no note, or one that a power cut has damaged
     # A bad video may have met a busy machine: it gets another chance.
@@ -499,7 +526,7 @@ def _check_bad(skipped, listed, max_bad_fraction):
         )
 
 
-def _finish(annotations, shards_dir, split, spec, fingerprint, tasks, results):
+def _finish(annotations, shards_dir, split, tasks, fingerprint, results):
     """Gives the shards their final names and writes the manifest."""
     skipped = [item for result in results for item in result["skipped"]]
     if len(skipped) == len(annotations.videos):
@@ -520,7 +547,7 @@ def _finish(annotations, shards_dir, split, spec, fingerprint, tasks, results):
         "skipped": sorted(skipped, key=lambda item: item["video_id"]),
         "absent": len(annotations.absent),
         "classes": list(annotations.classes),
-        "spec": to_json(spec),
+        "spec": to_json(tasks[0].spec),
         "shards": shards,
     }
     data["checksum"] = _checksum(data)

@@ -289,12 +289,19 @@ class TestProcess:
         with DecoderProcess() as decoder, pytest.raises(BadVideoError, match="ended with status 1: out of order"):
             decoder.decode(odd_videos / WHOLE[0], self.SPEC)
 
-    def test_a_killed_decoder_costs_one_video(self, odd_videos):
+    def test_a_decoder_that_is_killed_once_costs_no_video(self, odd_videos):
         with DecoderProcess() as decoder:
             decoder.decode(odd_videos / WHOLE[0], self.SPEC)
             decoder._process.kill()
-            with pytest.raises(BadVideoError, match="ended with status -9"):
-                decoder.decode(odd_videos / WHOLE[0], self.SPEC)
+            assert len(decoder.decode(odd_videos / WHOLE[0], self.SPEC)) == 2
+
+    def test_a_decoder_that_is_killed_twice_costs_one_video(self, odd_videos, monkeypatch):
+        dies = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+        with DecoderProcess() as decoder:
+            with monkeypatch.context() as patched:
+                patched.setattr(decode_process, "COMMAND", (sys.executable, "-c", dies))
+                with pytest.raises(BadVideoError, match="ended with status -9"):
+                    decoder.decode(odd_videos / WHOLE[0], self.SPEC)
             assert len(decoder.decode(odd_videos / WHOLE[0], self.SPEC)) == 2
 
     def test_refuses_a_bad_limit(self):

@@ -1,6 +1,8 @@
 import hashlib
 import json
 import shutil
+import sys
+from pathlib import Path
 
 import filelock
 import pytest
@@ -87,6 +89,30 @@ def test_multiple_labels_are_kept(synthetic_videos, tmp_path):
     (path,) = tmp_path.glob("*.tfrecord")
     record = next(tf.data.TFRecordDataset(str(path)).map(parse_record).as_numpy_iterator())
     assert record["labels"].tolist() == [0, 2]
+
+
+def test_ray_is_asked_for_by_name_alone(videos, built, tmp_path, monkeypatch):
+    """Where it is not installed: the local engine does not miss it, the other one says what to install."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    build(videos, tmp_path / "local")
+    assert hashes(tmp_path / "local") == hashes(built)
+    with pytest.raises(ConfigError, match=r"^engine=ray needs the extra: pip install 'deepvideo-tf\[ray\]'$"):
+        build(videos, tmp_path / "ray", engine="ray")
+    assert not (tmp_path / "ray").exists()
+
+
+def test_tasks_may_be_done_by_anything(videos, built, tmp_path):
+    """Twice too, and in any order: what is there is found by the build, which makes the rest."""
+    tasks = dv.shard_tasks(videos, tmp_path / "shards", spec=SPEC, num_shards=3)
+    first = dv.make_shard(tasks[2])
+    modified = Path(tasks[2].path).stat().st_mtime_ns
+    assert dv.make_shard(tasks[2]) == first
+    assert dv.make_shard(tasks[0])["videos"] == len(tasks[0].videos)
+    Path(f"{tasks[1].path}.0123.tmp").write_bytes(b"half a shard of a worker that was killed")
+    build(videos, tmp_path / "shards")
+    assert hashes(tmp_path / "shards") == hashes(built)
+    assert (tmp_path / "shards/train-00002-of-00003.tfrecord").stat().st_mtime_ns == modified
+    assert not (tmp_path / "shards/.train-build").exists()
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, 8])

@@ -26,6 +26,7 @@ PROGRAMS = (
     "inspect-shards",
     "make-synthetic",
     "predict",
+    "predict-many",
     "report",
     "serve",
     "train",
@@ -424,6 +425,17 @@ def test_every_installed_program_is_tested():
         ("predict --model_path=videos", ["expected VIDEO..."]),
         ("predict --model_path=nowhere */*.mkv", ["*/*.mkv", "expected a pattern that matches files"]),
         ("predict --model_path=nowhere videos/empty", ["videos/empty: expected a folder with videos"]),
+        (
+            "predict-many --model_path=nowhere --video_root=videos --predictions_dir=out",
+            ["nowhere", "expected a run's"],
+        ),
+        ("predict-many --model_path=nowhere --video_root=videos", ["--predictions_dir must be given"]),
+        (
+            "predict-many --model_path=nowhere --video_root=videos --predictions_dir=out --ray_address=auto",
+            ["ray_address goes with engine=ray only", "'auto'"],
+        ),
+        ("build-shards --video_root=videos --shards_dir=out --ray_address=auto", ["ray_address goes with engine=ray"]),
+        ("build-shards --video_root=videos --shards_dir=out --engine=spark", ["--engine=spark", "local|ray"]),
         ("check-parity --workdir=run --shards_dir=shards", ["expected MODEL..."]),
         (
             "check-parity --workdir=nowhere --shards_dir=shards a.tflite",

@@ -6,7 +6,7 @@ from PIL import Image
 from deepvideo_tf.config import FINETUNE_MODES
 from deepvideo_tf.reporting.page import write_pages
 from tests.conftest import REPOSITORY
-from tests.reporting.test_page import made_report
+from tests.reporting.test_pages import made_report
 from tests.reporting.test_tables import fold
 from tests.web.test_page import AXE, CHROMIUM, FLAGS
 
