@@ -67,8 +67,8 @@ def run_tasks(
         must_see: absolute paths of files and folders that every node has to have as this machine has them.
         on_video: called with no arguments after each video; with Ray, for all videos of a task when it is done.
 
-    Yields:
-        The number of a task and what the function returned.
+    Returns:
+        Generator of pairs: the number of a task, and what the function returned.
 
     Raises:
         ConfigError: there is no such cluster.
