@@ -90,7 +90,13 @@ class PredictionWorker:
         self._decoder.kill()
 
     def answer(self, path):
-        """The likeliest classes of one video: list of dicts of `class` and `probability`.
+        """Classifies one video.
+
+        Args:
+            path: of the video.
+
+        Returns:
+            List of dicts of `class` and `probability`, the likeliest first.
 
         Raises:
             BadVideoError: the video cannot be decoded.

@@ -30,6 +30,10 @@ MAX_SUBMITTED = 1000  # tasks that Ray knows of at once
 def check_engine(engine, ray_address):
     """Refuses an engine that there is not, or an address that it does not take.
 
+    Args:
+        engine: `local` or `ray`.
+        ray_address: of a Ray cluster, or None.
+
     Raises:
         ConfigError: as described, or Ray is asked for and not installed.
     """
