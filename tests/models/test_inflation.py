@@ -30,7 +30,7 @@ def still_clips(num_frames, size_px=60):
         ("single_frame", "single_frame", 1),
         ("single_frame", "early_fusion", 10),
         ("single_frame", "slow_fusion", 10),
-        ("single_frame", "slow_fusion", 18),
+        pytest.param("single_frame", "slow_fusion", 18, marks=pytest.mark.long),
         ("single_frame", "late_fusion", 2),
         ("multires", "multires_early_fusion", 10),
         ("multires", "multires_slow_fusion", 10),

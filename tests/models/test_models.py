@@ -154,8 +154,16 @@ def clips_for(model, batch=2):
     return np.random.default_rng(0).integers(0, 256, (batch, *model.input_shape[1:]), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("dtype_policy", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("name", MODEL_NAMES)
+@pytest.mark.parametrize(
+    ("name", "dtype_policy"),
+    [(name, "float32") for name in MODEL_NAMES]
+    + [(name, "mixed_bfloat16") for name in ("single_frame", "multires")]
+    + [
+        pytest.param(name, "mixed_bfloat16", marks=pytest.mark.long)
+        for name in MODEL_NAMES
+        if name not in ("single_frame", "multires")
+    ],
+)
 def test_every_model_overfits_16_clips(name, dtype_policy):
     """Clips of noise, a class each: nothing but every clip's own content tells them apart."""
     keras.utils.set_random_seed(0)

@@ -27,7 +27,7 @@ def clips_of(frames, num_frames, hop_frames):
 
 
 @pytest.mark.parametrize("name", ["slow_fusion", "multires_slow_fusion"])
-@pytest.mark.parametrize("hop_frames", [1, 2, 3, 4, 12])
+@pytest.mark.parametrize("hop_frames", [1, 2, 3, 4, pytest.param(12, marks=pytest.mark.long)])
 def test_every_complete_clip_gets_the_models_logits(name, hop_frames):
     model = build(name)
     frames = video(31)
