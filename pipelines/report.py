@@ -74,7 +74,7 @@ def main():
         folders = [report_dir / f"fold{fold}" if preset.folds > 1 else report_dir for fold in _folds(preset)]
         shards = [_shards(preset, folder) for folder in folders]
         begun_s = time.monotonic()
-        _build(preset, report_dir, shards, state)
+        built = _build(preset, report_dir, shards, state)
         source = _transfer_source(shards[0])
         if state["plan"] is None:
             state["plan"] = _make_plan(preset, shards[0], source, time.monotonic() - begun_s)
@@ -90,6 +90,7 @@ def main():
             _run(of_fold, report_dir, state)
         _measure_speed(report_dir, state)
         report = _report(preset, plan, folders, shards, steps, state)
+        report["commands"] = [_command(step) for step in built] + report["commands"]
         _draw_chart(report, report_dir)
         write_text_atomically(report_dir / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
         page, markdown = write_pages(report, report_dir)
@@ -169,16 +170,18 @@ def _save(report_dir, state):
 
 
 def _build(preset, report_dir, shards, state):
-    data_dir = _DATA_DIR.value
+    """Builds the shards of a preset, and checks that there are those that a report needs; returns the steps."""
+    data_dir, steps = _DATA_DIR.value, []
     if preset.is_synthetic:
         data_dir = report_dir / "videos"
-        made = planning.Step("videos", "deepvideo-make-synthetic", (f"--video_root={data_dir}",), data_dir)
-        _run([made], report_dir, state)
+        steps.append(planning.Step("videos", "deepvideo-make-synthetic", (f"--video_root={data_dir}",), data_dir))
     for fold, of_fold in zip(_folds(preset), shards, strict=True):
-        _run(planning.build_steps(preset, data_dir, of_fold, fold), report_dir, state)
+        steps += planning.build_steps(preset, data_dir, of_fold, fold)
+    _run(steps, report_dir, state)
     for of_fold in shards:
         for split in ("train", "test"):
             read_manifest(of_fold, split)
+    return steps
 
 
 def _transfer_source(shards_dir):
@@ -312,6 +315,8 @@ def _data(shards):
             }
     first = read_manifest(shards[0], "train")
     in_words = ", ".join(f"{split} {of['videos']:,} videos ({of['clips']:,} clips)" for split, of in splits.items())
+    if len(shards) > 1:  # each video stands in every fold
+        in_words += f", those of {len(shards)} folds added up"
     skipped = sum(of["skipped_videos"] for of in splits.values())
     return {
         "splits": splits,
