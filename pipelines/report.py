@@ -21,6 +21,7 @@ import dataclasses
 import datetime
 import importlib.util
 import json
+import math
 import os
 import platform
 import shlex
@@ -73,21 +74,23 @@ def main():
         folders = [report_dir / f"fold{fold}" if preset.folds > 1 else report_dir for fold in _folds(preset)]
         shards = [_shards(preset, folder) for folder in folders]
         begun_s = time.monotonic()
-        _build(preset, report_dir, shards, state)
+        built = _build(preset, report_dir, shards, state)
         source = _transfer_source(shards[0])
         if state["plan"] is None:
             state["plan"] = _make_plan(preset, shards[0], source, time.monotonic() - begun_s)
             _save(report_dir, state)
         plan = planning.Plan(**state["plan"])
+        too_much = ", for which the least there can be is too much" * (plan.estimated_minutes > plan.budget_minutes)
         print(
-            f"\nPlan: nets of width {plan.width:g}, {plan.num_epochs} epochs; "
-            f"some {plan.estimated_minutes:.0f} minutes (--budget_minutes={plan.budget_minutes:g})"
+            f"\nPlan: nets of width {plan.width:g}, {plan.num_epochs} epoch{'s' * (plan.num_epochs > 1)}; "
+            f"some {plan.estimated_minutes:.0f} minutes (--budget_minutes={plan.budget_minutes:g}{too_much})"
         )
         steps = [_steps(preset, plan, folder, of_fold, source) for folder, of_fold in zip(folders, shards, strict=True)]
         for of_fold in steps:
             _run(of_fold, report_dir, state)
         _measure_speed(report_dir, state)
         report = _report(preset, plan, folders, shards, steps, state)
+        report["commands"] = [_command(step) for step in built] + report["commands"]
         _draw_chart(report, report_dir)
         write_text_atomically(report_dir / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
         page, markdown = write_pages(report, report_dir)
@@ -99,6 +102,8 @@ def main():
 
 def _preset():
     """The data set of the flags, which must go together."""
+    if not math.isfinite(_BUDGET_MINUTES.value):
+        raise ConfigError(f"--budget_minutes must be finite. Received: {_BUDGET_MINUTES.value}")
     if (_PRESET.value is None) == (_SHARDS_DIR.value is None):
         raise ConfigError(
             "expected either --preset or --shards_dir. Received: " + ("both" if _PRESET.value else "none")
@@ -149,12 +154,14 @@ def _read_state(report_dir, preset):
         return {"made_for": made_for, "plan": None, "done": [], "seconds": {}, "speed": None}
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-        came = state["made_for"]
-        _ = state["plan"], state["done"], state["seconds"], state["speed"]
+        came = {**state["made_for"]}
+        _ = {*state["done"]}, {**state["seconds"]}, {**(state["speed"] or {})}
+        _ = state["plan"] and planning.Plan(**state["plan"])
     except (ValueError, KeyError, TypeError) as error:
         raise ModelFileError(f"{path}: not a whole state of a report: {error!r}; remove it to begin anew") from None
     if came != made_for:
-        raise ConfigError(f"{report_dir}: expected the report of {made_for}. Received: one of {came}")
+        asked, found = (", ".join(f"{name}={value}" for name, value in of.items()) for of in (made_for, came))
+        raise ConfigError(f"{report_dir}: holds a report of {found}, expected one of {asked}; give another folder")
     return state
 
 
@@ -163,16 +170,18 @@ def _save(report_dir, state):
 
 
 def _build(preset, report_dir, shards, state):
-    data_dir = _DATA_DIR.value
+    """Builds the shards of a preset, and checks that there are those that a report needs; returns the steps."""
+    data_dir, steps = _DATA_DIR.value, []
     if preset.is_synthetic:
         data_dir = report_dir / "videos"
-        made = planning.Step("videos", "deepvideo-make-synthetic", (f"--video_root={data_dir}",), data_dir)
-        _run([made], report_dir, state)
+        steps.append(planning.Step("videos", "deepvideo-make-synthetic", (f"--video_root={data_dir}",), data_dir))
     for fold, of_fold in zip(_folds(preset), shards, strict=True):
-        _run(planning.build_steps(preset, data_dir, of_fold, fold), report_dir, state)
+        steps += planning.build_steps(preset, data_dir, of_fold, fold)
+    _run(steps, report_dir, state)
     for of_fold in shards:
         for split in ("train", "test"):
             read_manifest(of_fold, split)
+    return steps
 
 
 def _transfer_source(shards_dir):
@@ -202,14 +211,14 @@ def _steps(preset, plan, folder, shards_dir, source):
 
 
 def _run(steps, report_dir, state):
-    """Runs the commands that were not finished before; where a net was trained anew, its evaluations are anew too."""
-    is_renewed = False
-    for step in steps:
+    """Runs the commands that were not finished before; where a net is trained anew, what follows is evaluated anew."""
+    for number, step in enumerate(steps):
         command = _command(step)
-        is_done = command in state["done"] and step.makes.exists()
-        if is_done and not (is_renewed and step.program == "deepvideo-evaluate"):
+        if command in state["done"] and step.makes.exists():
             continue
-        is_renewed = is_renewed or step.program == "deepvideo-train"
+        if step.program == "deepvideo-train":  # forgotten now: an interruption must not leave what is out of date
+            stale = {_command(later) for later in steps[number:] if later.program == "deepvideo-evaluate"}
+            state["done"] = [done for done in state["done"] if done not in stale]
         started_s = time.monotonic()
         try:
             cli.run_program(step.program, *step.arguments)
@@ -266,7 +275,12 @@ def _report(preset, plan, folders, shards, steps, state):
 def _evaluation(folder, run):
     """A run's evaluation without what only its own file need hold."""
     path = folder / "runs" / run / "evaluation-test.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        evaluation = json.loads(path.read_text(encoding="utf-8"))
+        _ = evaluation["intervals"], run != "slow_fusion" or evaluation["against"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelFileError(f"{path}: not an evaluation: {error!r}; remove it, and it is made again") from None
+    return evaluation
 
 
 def _draw_chart(report, report_dir):
@@ -301,6 +315,8 @@ def _data(shards):
             }
     first = read_manifest(shards[0], "train")
     in_words = ", ".join(f"{split} {of['videos']:,} videos ({of['clips']:,} clips)" for split, of in splits.items())
+    if len(shards) > 1:  # each video stands in every fold
+        in_words += f", those of {len(shards)} folds added up"
     skipped = sum(of["skipped_videos"] for of in splits.values())
     return {
         "splits": splits,

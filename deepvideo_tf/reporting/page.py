@@ -1,6 +1,7 @@
 """The page of a report: one HTML file with everything in it, and the same as Markdown."""
 
 import base64
+import html
 from pathlib import Path
 
 from deepvideo_tf.errors import ConfigError
@@ -93,8 +94,8 @@ def markdown_cell(cell):
 
 
 def one_line(text):
-    """A text that stays within its cell of a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")
+    """A text that stays within its cell of a Markdown table, and is no HTML there."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
 def _data_uri(path):

@@ -170,6 +170,8 @@ def run_steps(preset, plan, folder, shards_dir, *, groups_path=None, init_from=N
     manifest = read_manifest(shards_dir, "train")
     runs = Path(folder) / "runs"
     groups = () if groups_path is None else (f"--groups={groups_path}",)
+    # A small data set has few steps: were they all warm-up, nothing would be learnt.
+    warmup_steps = min(preset.warmup_steps, plan.num_epochs * manifest.records // BATCH_SIZE // 10)
 
     def train(name, model, *flags, width=plan.width):
         arguments = (
@@ -180,6 +182,7 @@ def run_steps(preset, plan, folder, shards_dir, *, groups_path=None, init_from=N
             f"--crop_size_px={crop_size_px(model, manifest.spec.frame_size_px)}",
             f"--num_epochs={plan.num_epochs}",
             *preset.train_flags,
+            *([f"--warmup_steps={warmup_steps}"] if warmup_steps else []),
             *preset.flags_by_model.get(model, ()),
             *flags,
         )

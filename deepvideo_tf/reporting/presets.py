@@ -17,6 +17,7 @@ class Preset:
         shard_flags: more of them, for all splits.
         folds: 1, or the number of official folds over which results are averaged.
         train_flags: flags of `deepvideo-train` for all models.
+        warmup_steps: of the learning rate, at most; no more than a tenth of all steps.
         flags_by_model: more of them for some models.
         learning_rates: by model; where a model is not there, the single-frame net's.
         transfer_rate: learning rate of a net that is fine-tuned (Table 3).
@@ -30,7 +31,8 @@ class Preset:
     builds: tuple = ()
     shard_flags: tuple = ()
     folds: int = 1
-    train_flags: tuple = ("--optimizer=adamw", "--schedule=cosine", "--warmup_steps=100")
+    train_flags: tuple = ("--optimizer=adamw", "--schedule=cosine")
+    warmup_steps: int = 100
     flags_by_model: dict = field(default_factory=dict)
     learning_rates: dict = field(default_factory=lambda: {"feature_histograms": "1e-3", "single_frame": "4e-4"})
     transfer_rate: str = "4e-4"
@@ -55,6 +57,7 @@ SYNTHETIC = Preset(
     builds=(("--format=folder", "--video_root={data}", "--holdout_fraction=0.25"),),
     shard_flags=("--clips_per_video=6", "--frame_size_px=100"),
     train_flags=("--noflip", "--optimizer=adamw", "--schedule=cosine"),
+    warmup_steps=0,
     flags_by_model={"feature_histograms": ("--cached_views=1",)},
     learning_rates={"feature_histograms": "1e-3", "single_frame": "3e-4"},
     transfer_rate="3e-4",
@@ -71,6 +74,7 @@ UCF101_6 = Preset(
     builds=_lists("trainlist01.txt", "testlist01.txt"),
     shard_flags=("--clips_per_video=8", "--frame_size_px=100"),
     train_flags=("--optimizer=adamw", "--schedule=cosine"),
+    warmup_steps=0,
     flags_by_model={"feature_histograms": ("--hidden_layers=2",)} | dict.fromkeys(NETWORKS, ("--weight_decay=0.3",)),
     learning_rates={"feature_histograms": "3e-4", "single_frame": "1e-3"},
     transfer_rate="1e-3",
@@ -85,7 +89,7 @@ UTD_DEPTH = Preset(
     builds=_lists("trainlist.txt", "testlist.txt"),
     shard_flags=("--clips_per_video=6", "--clip_frames=32", "--frame_size_px=100"),
     # A swipe to the left and one to the right are two classes.
-    train_flags=("--noflip", "--optimizer=adamw", "--schedule=cosine", "--warmup_steps=100"),
+    train_flags=("--noflip", "--optimizer=adamw", "--schedule=cosine"),
     flags_by_model={
         "feature_histograms": ("--num_frames=16", "--frame_stride=2", "--cached_views=1"),
         "early_fusion": _EVERY_THIRD,

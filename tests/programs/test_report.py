@@ -24,6 +24,7 @@ from tests.programs.test_programs import one_line, succeeded
         (("--preset=synthetic", "--noflip"), ("--noflip goes with --shards_dir",)),
         (("--shards_dir=s", "--data_dir=d"), ("--data_dir goes with --preset",)),
         (("--preset=synthetic", "--init_from=run"), ("--init_from=run", "expected the folder of a trained run")),
+        (("--preset=synthetic", "--budget_minutes=nan"), ("--budget_minutes must be finite",)),
         (("--shards_dir=nowhere",), ("nowhere: expected a folder of shards",)),
     ],
 )
@@ -40,9 +41,10 @@ def test_a_report_is_not_mixed_with_another(run_program, tmp_path):
         '{"made_for": {"title": "other", "budget_minutes": 5}, "plan": null, "done": [], "seconds": {}, "speed": null}'
     )
     result = run_program("report", f"--report_dir={report}", "--shards_dir=shards")
-    one_line(result, str(report), "Received: one of {'title': 'other'")
-    state.write_text("{")
-    one_line(run_program("report", f"--report_dir={report}", "--shards_dir=shards"), str(state), "not a whole")
+    one_line(result, str(report), "holds a report of title=other")
+    for damaged in ('{"made_for": {}, "plan": {"width": 1}, "done": [], "seconds": {}, "speed": null}', "{"):
+        state.write_text(damaged)
+        one_line(run_program("report", f"--report_dir={report}", "--shards_dir=shards"), str(state), "not a whole")
 
 
 @pytest.mark.long

@@ -116,3 +116,9 @@ def test_the_groups_of_the_depth_videos_hold_each_class_once():
     classes = (real_data("utd-depth") / "classes.txt").read_text().split()
     grouped = [name for names in PRESETS["utd-depth"].groups.values() for name in names]
     assert sorted(grouped) == sorted(classes)
+
+
+@pytest.mark.parametrize(("epochs", "expected"), [(1, set()), (10**5, {"--warmup_steps=100"})])
+def test_warm_up_leaves_steps_to_learn_in(small_shards, epochs, expected):
+    steps = run_steps(Preset("", ""), Plan(0.25, epochs, 10, 10), "report", small_shards)
+    assert {flag for step in steps for flag in step.arguments if flag.startswith("--warmup")} == expected
