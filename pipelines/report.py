@@ -77,7 +77,9 @@ def main():
         built = _build(preset, report_dir, shards, state)
         source = _transfer_source(shards[0])
         if state["plan"] is None:
-            state["plan"] = _make_plan(preset, shards[0], source, time.monotonic() - begun_s)
+            planned_s = time.monotonic()
+            state["plan"] = _make_plan(preset, shards[0], source, planned_s - begun_s)
+            state["seconds"]["planning"] = time.monotonic() - planned_s
             _save(report_dir, state)
         plan = planning.Plan(**state["plan"])
         too_much = ", for which the least there can be is too much" * (plan.estimated_minutes > plan.budget_minutes)
@@ -158,7 +160,9 @@ def _read_state(report_dir, preset):
         _ = {*state["done"]}, {**state["seconds"]}, {**(state["speed"] or {})}
         _ = state["plan"] and planning.Plan(**state["plan"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelFileError(f"{path}: not a whole state of a report: {error!r}; remove it to begin anew") from None
+        raise ModelFileError(
+            f"{path}: not a whole state of a report: {error!r}; give another folder, or remove this one to begin anew"
+        ) from None
     if came != made_for:
         asked, found = (", ".join(f"{name}={value}" for name, value in of.items()) for of in (made_for, came))
         raise ConfigError(f"{report_dir}: holds a report of {found}, expected one of {asked}; give another folder")
@@ -242,8 +246,10 @@ def _measure_speed(report_dir, state):
     cli.import_tensorflow()
     with cli.quiet_libraries():
         from deepvideo_tf.reporting.speed import SPEED_FUSIONS, SPEED_ROUNDS, measure_speed
+    begun_s = time.monotonic()
     with cli.progress(len(SPEED_FUSIONS) * (1 + SPEED_ROUNDS), "round", "speed") as on_round:
         state["speed"] = measure_speed(on_round)
+    state["seconds"]["speed"] = time.monotonic() - begun_s
     _save(report_dir, state)
 
 
@@ -337,8 +343,8 @@ def _made(plan, state):
         "size": f"The nets here have {plan.width:g} of the paper's width and were trained for {plan.num_epochs} "
         f"epoch{'s' * (plan.num_epochs > 1)}; the paper's for a month.",
         "text": f"deepvideo-tf {versions['deepvideo-tf']}{of_commit}, TensorFlow {versions['tensorflow']}, Keras "
-        f"{versions['keras']}, on {machine}, {datetime.date.today().isoformat()}. The commands took {minutes:.0f} "
-        "minutes together.",
+        f"{versions['keras']}, on {machine}, {datetime.date.today().isoformat()}. All of it took {minutes:.0f} "
+        "minutes.",
         "versions": versions,
         "commit": commit,
         "machine": machine,

@@ -69,6 +69,8 @@ def _format(cell, value):
         return "-"
     if cell.get("is_rate"):
         return f"{value:.1f}"
+    if cell.get("is_ratio"):
+        return f"{value:.2f}"
     return f"{value:+.3f}" if cell.get("is_change") else f"{value:.3f}"
 
 

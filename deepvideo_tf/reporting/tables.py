@@ -218,15 +218,15 @@ def _speed(speed):
                 "value": of_fusion["speed_up"][what]["median"],
                 "interval": [of_fusion["speed_up"][what]["least"], of_fusion["speed_up"][what]["greatest"]],
                 "paper": value,
-                "is_rate": True,
+                "is_ratio": True,
             }
             for what, value in (("training", paper.SPEED_UP[fusion]), ("inference", None))
         ]
         rows.append({"title": f"{TITLES[fusion]}: times as fast with multires", "cells": ratios})
     return {
         "title": "Speed at the paper's size, clips a second",
-        "note": "Random clips in batches of 8, the two sides in turn, medians; in brackets the least and the greatest "
-        "ratio of a round. The paper's are of one replica of a cluster of 2014.",
+        "note": "Random clips in batches of 8, the two sides in turn, medians; with a ratio the least and the "
+        "greatest of a round. The paper's are of one replica of a cluster of 2014.",
         "columns": ["training", "inference"],
         "rows": rows,
     }
@@ -240,7 +240,8 @@ def make_findings(folds):
 
     Returns:
         List of dicts: `expected`, what the paper found; `holds`, a bool; `sure`, whether it is so by more than the
-        intervals, None where these do not matter; `verdict`, both in words; `measured`, a text with the numbers.
+        intervals, None where these do not matter; `doubt`, what speaks against it if not; `verdict`, all that in words;
+        `measured`, a text with the numbers.
     """
     against = folds[0]["slow_fusion"]["against"]
     findings = [_motion(folds, against), _video_over_clip(folds), _average_over_members(folds)]
@@ -271,13 +272,7 @@ def _verdict(finding):
     what = "as in the paper" if finding["holds"] else "not here"
     if finding["sure"] is None:
         return what
-    if finding["sure"]:
-        return f"{what}, by more than the intervals"
-    return (
-        f"{what}, but by less than these videos can tell"
-        if finding["holds"]
-        else f"{what}, though within the intervals"
-    )
+    return f"{what}, by more than the intervals" if finding["sure"] else f"{what}, though {finding['doubt']}"
 
 
 def _order(folds):
@@ -307,6 +302,7 @@ def _compared(folds, better, worse, expected, *, may_tie=False):
         "expected": expected,
         "holds": one > other or (may_tie and one == other),
         "sure": one_ends[0] > other_ends[1] or one_ends[1] < other_ends[0],
+        "doubt": "the intervals overlap",
         "measured": f"video Hit@1 {one:.3f} ({_range(one_ends)}) against {other:.3f} ({_range(other_ends)})",
     }
 
@@ -323,6 +319,7 @@ def _motion(folds, against):
         "expected": "Slow fusion is ahead of the single-frame net",
         "holds": difference > 0,
         "sure": low > 0 or high < 0,
+        "doubt": "the interval of the difference holds 0",
         "measured": f"video Hit@1 {difference:+.3f} ({low:+.3f} to {high:+.3f}, the same videos){of_fold}",
     }
 

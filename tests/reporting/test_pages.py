@@ -71,7 +71,9 @@ def test_every_number_stands_on_both_pages(pages):
         for row in table["rows"]:
             for cell in row["cells"]:
                 if isinstance(cell, dict) and cell["value"] is not None:
-                    digits = re.compile(rf"\b{abs(cell['value']):.{1 if cell.get('is_rate') else 3}f}\b")
+                    digits = re.compile(
+                        rf"\b{abs(cell['value']):.{1 if cell.get('is_rate') else 2 if cell.get('is_ratio') else 3}f}\b"
+                    )
                     assert digits.search(html), cell
                     assert digits.search(markdown), cell
 
