@@ -106,7 +106,10 @@ report: $(INSTALLED)
 	$(call REPORT_ON,utd-depth) --init_from=$(REPORTS)/ucf101-6/runs/slow_fusion
 	$(call REPORT_ON,ucf101-6) --init_from=$(REPORTS)/utd-depth/runs/slow_fusion
 	set -e; for set in ucf101-6 utd-depth; do \
-		mkdir -p docs/results/$$set && cp $(REPORTS)/$$set/report.html $(REPORTS)/$$set/report.md $(REPORTS)/$$set/report.json docs/results/$$set; \
+		mkdir -p docs/results/$$set; \
+		for file in report.html report.md report.json table_1.png; do \
+			cp $(REPORTS)/$$set/$$file docs/results/$$set; \
+		done; \
 	done
 
 lock: $(INSTALLED)
