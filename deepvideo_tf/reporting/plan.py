@@ -77,7 +77,9 @@ def make_plan(preset, shards_dir, budget_minutes, *, left_s, width=None):
         A `Plan`.
     """
     train, test = (read_manifest(shards_dir, split) for split in ("train", "test"))
-    frames = train.spec.clip_frames * (train.records * 4 + test.records * NUM_VIEWS)
+    frames = _histogram_flag(preset, "num_frames", 16) * (
+        train.records * _histogram_flag(preset, "cached_views", NUM_VIEWS) + test.records * NUM_VIEWS
+    )
     runs = len(NETWORKS) + 2 + len(FINETUNE_MODES)
     fixed_s = frames / HISTOGRAM_FRAMES_PER_S + SPEED_TABLE_S + 2 * runs * COMMAND_S
     for candidate in WIDTHS if width is None else (width,):
@@ -87,6 +89,12 @@ def make_plan(preset, shards_dir, budget_minutes, *, left_s, width=None):
             return Plan(candidate, preset.num_epochs, budget_minutes, needed_s / 60)
     epochs = min(preset.num_epochs, max(1, int((left_s - fixed_s - judging_s) / epoch_s)))
     return Plan(candidate, epochs, budget_minutes, (fixed_s + epochs * epoch_s + judging_s) / 60)
+
+
+def _histogram_flag(preset, name, default):
+    """What a preset says of the feature histograms, or what `deepvideo-train` takes of itself."""
+    flags = dict(flag.removeprefix("--").split("=") for flag in preset.flags_by_model.get("feature_histograms", ()))
+    return int(flags.get(name, default))
 
 
 def _seconds(train, test, width):
