@@ -91,8 +91,7 @@ def main():
         for of_fold in steps:
             _run(of_fold, report_dir, state)
         _measure_speed(report_dir, state)
-        report = _report(preset, plan, folders, shards, steps, state)
-        report["commands"] = [_command(step) for step in built] + report["commands"]
+        report = _report(preset, plan, folders, shards, built, steps, state)
         _draw_chart(report, report_dir)
         write_text_atomically(report_dir / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
         page, markdown = write_pages(report, report_dir)
@@ -253,7 +252,7 @@ def _measure_speed(report_dir, state):
     _save(report_dir, state)
 
 
-def _report(preset, plan, folders, shards, steps, state):
+def _report(preset, plan, folders, shards, built, steps, state):
     """Everything that stands on the page, ready for JSON."""
     from deepvideo_tf.reporting.tables import make_findings, make_tables
 
@@ -274,12 +273,12 @@ def _report(preset, plan, folders, shards, steps, state):
             "caption": f"Video Hit@1 of the models of Table 1 on {preset.title}, with 95% intervals, and the paper's.",
         },
         "pictures": _pictures(folders[0], Path(_REPORT_DIR.value)),
-        "commands": [_command(step) for of_fold in steps for step in of_fold],
+        "commands": [_command(step) for of_fold in (built, *steps) for step in of_fold],
     }
 
 
 def _evaluation(folder, run):
-    """A run's evaluation without what only its own file need hold."""
+    """A run's evaluation, which a user may have made anew by hand, with other flags."""
     path = folder / "runs" / run / "evaluation-test.json"
     try:
         evaluation = json.loads(path.read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepvideo_tf.config import FINETUNE_MODES, MODEL_CLIPS, STREAMS
+from deepvideo_tf.config import FINETUNE_MODES, MODEL_CLIPS
 from deepvideo_tf.data.shards import read_manifest
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.reporting.paper import AVERAGED
@@ -272,7 +272,7 @@ def read_transfer_source(workdir, frame_size_px):
     from deepvideo_tf.training.checkpoints import find_checkpoint, read_description
 
     config = read_description(find_checkpoint(workdir, best=True)).config
-    if config.model not in (*AVERAGED, "multires", *STREAMS):
+    if config.model not in NETWORKS:
         raise ConfigError(f"{workdir}: expected a run of one of {', '.join(NETWORKS)}. Received: {config.model}")
     expected = crop_size_px(config.model, frame_size_px)
     if config.clip.crop_size_px != expected:
