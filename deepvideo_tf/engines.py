@@ -118,7 +118,7 @@ def _on_threads(function, tasks, new_worker, settings, num_workers, on_video):
 
 
 def _on_ray(function, tasks, new_worker, settings, num_workers, address, must_see, on_video):
-    with _cluster(address) as ray:
+    with _cluster(address) as (ray, is_ours):
         _check_nodes(ray, Path(tasks[0].path).parent, must_see)
         remote = ray.remote(_do).options(num_cpus=1, max_retries=MAX_DEATHS, scheduling_strategy="SPREAD")
         waiting, numbers = iter(enumerate(tasks)), {}
@@ -135,7 +135,8 @@ def _on_ray(function, tasks, new_worker, settings, num_workers, address, must_se
                         on_video()
                     yield number, result
         finally:
-            for unfinished in numbers:
+            # Disconnecting ends what is ours. To cancel it first can crash Ray, where a task ends at the same moment.
+            for unfinished in () if is_ours else numbers:
                 ray.cancel(unfinished, force=True)
 
 
@@ -176,10 +177,10 @@ def _import_ray():
 
 @contextlib.contextmanager
 def _cluster(address):
-    """Ray, connected to a cluster; a connection that the caller's own code has made is used and left."""
+    """Ray, connected to a cluster, and whether for us alone: the caller's own connection is used and left."""
     ray = _import_ray()
     if ray.is_initialized():
-        yield ray
+        yield ray, False
         return
     _check_answers(address)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -195,7 +196,7 @@ def _cluster(address):
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
                 signal.signal(number, handler)  # Ray's own would end the program without a word
-        yield ray
+        yield ray, True
     finally:
         ray.shutdown()
 

@@ -126,9 +126,33 @@ def kill_a_node(cluster):
     return was_at_work
 
 
-def wait_for_shards(process, shards_dir, count):
-    while process.poll() is None and len(list(shards_dir.glob(".train-build/*.json"))) < count:
+def wait_for_files(process, pattern, count):
+    folder, _, names = pattern.rpartition("/")
+    while process.poll() is None and len(list(Path(folder).glob(names))) < count:
         time.sleep(0.01)
+
+
+def run_with_kills(cluster, command, pattern, rng):
+    """Runs a job; a worker and then the second node are killed at random moments before its half is done.
+
+    Returns:
+        What it printed, and how many workers and nodes were at work when they were killed.
+    """
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    first = rng.randrange(NUM_SHARDS // 2)
+    wait_for_files(process, pattern, first)
+    time.sleep(rng.uniform(0, 1))
+    workers = kill_a_worker(cluster, rng)
+    wait_for_files(process, pattern, rng.randrange(first, NUM_SHARDS // 2))
+    while process.poll() is None and not at_work(cluster.worker_nodes):  # a new node takes its time
+        time.sleep(0.01)
+    time.sleep(rng.uniform(0, 1))
+    nodes = kill_a_node(cluster)
+    output, _ = process.communicate(timeout=500)
+    cluster.add_node(**NODE)
+    assert process.returncode == 0, output
+    assert "(raylet)" not in output
+    return output, workers, nodes
 
 
 def check_kills(cluster, ucf101_6, undisturbed, tmp_path, rounds):
@@ -137,22 +161,10 @@ def check_kills(cluster, ucf101_6, undisturbed, tmp_path, rounds):
     for number in range(rounds):
         shards_dir = tmp_path / str(number)
         command = build_command(ucf101_6, shards_dir, cluster.address)
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        first = rng.randrange(NUM_SHARDS // 2)
-        wait_for_shards(process, shards_dir, first)
-        time.sleep(rng.uniform(0, 1))
-        workers += kill_a_worker(cluster, rng)
-        wait_for_shards(process, shards_dir, rng.randrange(first, NUM_SHARDS // 2))
-        while process.poll() is None and not at_work(cluster.worker_nodes):  # a new node takes its time
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 1))
-        nodes += kill_a_node(cluster)
-        output, _ = process.communicate(timeout=500)
-        cluster.add_node(**NODE)
-        assert process.returncode == 0, output
+        output, *killed = run_with_kills(cluster, command, f"{shards_dir}/.train-build/*.json", rng)
+        workers, nodes = workers + killed[0], nodes + killed[1]
         assert "216 of 216 videos, " in output
         assert "skipped" not in output
-        assert "(raylet)" not in output
         assert hashes(shards_dir) == hashes(undisturbed)
         assert not (shards_dir / ".train-build").exists()
     assert min(workers, nodes) >= rounds / 2
@@ -177,10 +189,10 @@ def test_a_worker_and_a_node_killed_10_times(cluster, ucf101_6, undisturbed, tmp
 def test_ctrl_c_and_on(cluster, ucf101_6, undisturbed, tmp_path):
     command = build_command(ucf101_6, tmp_path / "shards", cluster.address)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for_shards(process, tmp_path / "shards", 3)
+    wait_for_files(process, f"{tmp_path}/shards/.train-build/*.json", 3)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=100)
-    assert process.returncode == 130
+    assert process.returncode == 130, stderr
     assert stderr.splitlines()[-1] == "deepvideo-build-shards: error: interrupted"
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "shards").glob(".train-build/*.tfrecord")}
     assert 3 <= len(before) < NUM_SHARDS
@@ -221,6 +233,31 @@ def test_predictions_are_the_same(cluster, small_run, synthetic_videos, tmp_path
         dv.predict_many(path, synthetic_videos, videos, remote, num_shards=4, engine="ray", ray_address=cluster.address)
         names = [f"predictions-{number:05d}-of-00004.jsonl" for number in range(4)]
         assert [(remote / name).read_bytes() for name in names] == [(local / name).read_bytes() for name in names]
+
+
+def test_predictions_with_a_worker_and_a_node_killed_twice(cluster, small_run, ucf101_6, tmp_path):
+    """The last videos of a shard are not lost, and none is answered twice."""
+    model = dv.export_tflite(small_run, tmp_path / "model.tflite")
+    videos = read_video_paths(ucf101_6 / "videos")
+    dv.predict_many(model, ucf101_6 / "videos", videos, tmp_path / "local", num_shards=NUM_SHARDS)
+    rng = random.Random(0)
+    killed = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        command = [
+            SCRIPTS / "deepvideo-predict-many", f"--model_path={model}", f"--video_root={ucf101_6 / 'videos'}",
+            f"--predictions_dir={folder}", f"--num_shards={NUM_SHARDS}", "--engine=ray",
+            f"--ray_address={cluster.address}",
+        ]  # fmt: skip
+        output, *round_killed = run_with_kills(cluster, command, f"{folder}/predictions-*.jsonl", rng)
+        killed += round_killed
+        assert "300 of 300 videos classified" in output
+        names = sorted(path.name for path in folder.glob("predictions-*"))
+        assert names == sorted(path.name for path in (tmp_path / "local").glob("predictions-*"))
+        assert len(names) == NUM_SHARDS + 2
+        for name in names:
+            assert (folder / name).read_bytes() == (tmp_path / "local" / name).read_bytes(), name
+    assert any(killed)
 
 
 def test_a_task_that_kills_its_workers_ends(cluster, videos, tmp_path, monkeypatch):
