@@ -1,0 +1,40 @@
+"""What is past one machine is needed, imported and mentioned by nothing that does not ask for it."""
+
+import subprocess
+import sys
+
+HIDDEN = ("ray", "jax", "jaxlib", "etils", "cv2", "matplotlib", "jinja2", "kserve", "onnx", "onnxruntime", "tf2onnx")
+
+# Build, train, predict many, all on this machine, with these packages gone.
+ON_ONE_MACHINE = """
+import sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in HIDDEN:
+            raise ModuleNotFoundError(f"hidden: {name}", name=name)
+
+sys.meta_path.insert(0, Hidden())
+import deepvideo_tf as dv
+
+root, output = sys.argv[1:]
+spec = dv.ShardSpec(clips_per_video=1, frame_size_px=32)
+dv.build_shards(dv.read_folder(root), f"{output}/shards", spec=spec, num_shards=2)
+clip = dv.ClipSpec(crop_size_px=32)
+config = dv.TrainConfig(model="single_frame", clip=clip, width=0.05, num_epochs=1, global_batch_size=8)
+dv.train(config, f"{output}/shards", f"{output}/run")
+videos = [video.path for video in dv.read_folder(root).videos]
+dv.predict_many(f"{output}/run", root, videos, f"{output}/predictions", num_shards=2)
+assert not [name for name in HIDDEN if name in sys.modules]
+"""
+
+
+def test_one_machine_needs_no_extra(synthetic_videos, tmp_path):
+    code = f"HIDDEN = {HIDDEN!r}\n{ON_ONE_MACHINE}"
+    result = subprocess.run(
+        [sys.executable, "-c", code, synthetic_videos, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "hidden" not in result.stderr
+    assert (tmp_path / "predictions/predictions-manifest.json").exists()
+    assert (tmp_path / "run/saved_model").is_dir()
