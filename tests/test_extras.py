@@ -3,15 +3,22 @@
 import subprocess
 import sys
 
-HIDDEN = ("ray", "jax", "jaxlib", "etils", "cv2", "matplotlib", "jinja2", "kserve", "onnx", "onnxruntime", "tf2onnx")
+HIDDEN = (
+    "ray", "cv2", "matplotlib", "jinja2", "kserve", "onnx", "onnxruntime", "tf2onnx", "ai_edge_litert",
+    "ai_edge_quantizer", "sklearn", "threadpoolctl",
+)  # fmt: skip
+BY_KERAS = {"cv2", "matplotlib", "sklearn"}  # which looks for them by itself
 
 # Build, train, predict many, all on this machine, with these packages gone.
 ON_ONE_MACHINE = """
 import sys
 
+tried = set()
+
 class Hidden:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in HIDDEN:
+            tried.add(name)
             raise ModuleNotFoundError(f"hidden: {name}", name=name)
 
 sys.meta_path.insert(0, Hidden())
@@ -25,12 +32,12 @@ config = dv.TrainConfig(model="single_frame", clip=clip, width=0.05, num_epochs=
 dv.train(config, f"{output}/shards", f"{output}/run")
 videos = [video.path for video in dv.read_folder(root).videos]
 dv.predict_many(f"{output}/run", root, videos, f"{output}/predictions", num_shards=2)
-assert not [name for name in HIDDEN if name in sys.modules]
+assert tried <= BY_KERAS, tried
 """
 
 
 def test_one_machine_needs_no_extra(synthetic_videos, tmp_path):
-    code = f"HIDDEN = {HIDDEN!r}\n{ON_ONE_MACHINE}"
+    code = f"HIDDEN, BY_KERAS = {HIDDEN!r}, {BY_KERAS!r}\n{ON_ONE_MACHINE}"
     result = subprocess.run(
         [sys.executable, "-c", code, synthetic_videos, tmp_path], capture_output=True, text=True, check=False
     )

@@ -236,12 +236,12 @@ def test_predictions_are_the_same(cluster, small_run, synthetic_videos, tmp_path
 
 
 def test_predictions_with_a_worker_and_a_node_killed_twice(cluster, small_run, ucf101_6, tmp_path):
-    """The last videos of a shard are not lost, and none is answered twice."""
+    """No answer is lost, and none is there twice."""
     model = dv.export_tflite(small_run, tmp_path / "model.tflite")
     videos = read_video_paths(ucf101_6 / "videos")
     dv.predict_many(model, ucf101_6 / "videos", videos, tmp_path / "local", num_shards=NUM_SHARDS)
     rng = random.Random(0)
-    killed = []
+    workers = nodes = 0
     for number in range(2):
         folder = tmp_path / str(number)
         command = [
@@ -249,15 +249,15 @@ def test_predictions_with_a_worker_and_a_node_killed_twice(cluster, small_run, u
             f"--predictions_dir={folder}", f"--num_shards={NUM_SHARDS}", "--engine=ray",
             f"--ray_address={cluster.address}",
         ]  # fmt: skip
-        output, *round_killed = run_with_kills(cluster, command, f"{folder}/predictions-*.jsonl", rng)
-        killed += round_killed
+        output, *killed = run_with_kills(cluster, command, f"{folder}/predictions-*.jsonl", rng)
+        workers, nodes = workers + killed[0], nodes + killed[1]
         assert "300 of 300 videos classified" in output
         names = sorted(path.name for path in folder.glob("predictions-*"))
         assert names == sorted(path.name for path in (tmp_path / "local").glob("predictions-*"))
         assert len(names) == NUM_SHARDS + 2
         for name in names:
             assert (folder / name).read_bytes() == (tmp_path / "local" / name).read_bytes(), name
-    assert any(killed)
+    assert min(workers, nodes) >= 1
 
 
 def test_a_task_that_kills_its_workers_ends(cluster, videos, tmp_path, monkeypatch):
