@@ -516,7 +516,8 @@ def test_sigterm_ends_what_was_accepted(export_dir, clips, tmp_path):
         assert server.process.wait(60) == 0, server.log()
     statuses = Counter(status for status, *_ in answers)
     assert not {status for status in statuses if isinstance(status, int)} - {200, 503}
-    assert by_grpc.pop() == grpc.StatusCode.UNAVAILABLE
+    # Refused: gRPC cancels a request that reaches it while it stops. It was not accepted, or the numbers would differ.
+    assert by_grpc.pop() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
     last_line = server.log().splitlines()[-1]
     assert last_line == f"Stopped: {statuses[200] + len(by_grpc)} requests were accepted and answered"
     assert "Traceback" not in server.log()
