@@ -9,7 +9,6 @@ import json
 import logging
 import math
 import platform
-import re
 import shutil
 import signal
 import threading
@@ -30,15 +29,13 @@ from deepvideo_tf.data.dataset import (
     check_clip,
     clips_by_class,
     make_dataset,
-    make_evaluation_dataset,
     naming_damage,
     record_names,
 )
 from deepvideo_tf.data.shards import Manifest, check_classes, manifest_path, read_manifest
-from deepvideo_tf.errors import ConfigError, DeepVideoError, ModelFileError, ShardError, TrainingError
+from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
 from deepvideo_tf.exporting.saved_model import export_saved_model, exported_from, latest_version
 from deepvideo_tf.files import write_text_atomically
-from deepvideo_tf.models.first_layer import first_layer_filters
 from deepvideo_tf.training import initialization, transfer
 from deepvideo_tf.training.checkpoints import (
     Description,
@@ -55,16 +52,13 @@ from deepvideo_tf.training.checkpoints import (
     set_aside_damaged,
     set_metric_states,
 )
-from deepvideo_tf.training.metrics import probabilities
 from deepvideo_tf.training.optimization import after_epoch, compile_model, learning_rate_at
+from deepvideo_tf.training.tensorboard import TensorBoard
 
 logger = logging.getLogger(__name__)
 
 NAMED_RECORDS = 3  # of a batch whose loss is not finite, in the message; a file has all of them
 NON_FINITE_NAME = "non-finite-batch.json"
-PICTURES_EVERY_S = 60.0
-PICTURES_PAUSE = 30  # times as long as they took, if that is more: drawing never takes more than 3% of the time
-PICTURED_VIDEOS, SHOWN_VIDEOS = 64, 8  # of the first of the shards on; in the confusion matrix, and with their frames
 
 
 def train(
@@ -197,7 +191,6 @@ class _TrainingRun:
     saved_at_s: float = 0.0
     told_to_stop: bool = False
     tensorboard: Any = None
-    pictures_due_s: float = math.inf  # none are drawn: there is nothing to draw with, or of
 
     def description(self):
         return Description(self.config, self.card, self.shards, self.progress)
@@ -343,10 +336,16 @@ def _train_all_epochs(run):
         datasets = _histogram_datasets(run)
     else:
         datasets = _cached_datasets(run) if run.frozen else _datasets(run)
-    with _naming_tensorboard(run):
-        run.tensorboard = tf.summary.create_file_writer(str(run.workdir / "tensorboard"))
+    run.tensorboard = TensorBoard(
+        run.workdir / "tensorboard",
+        run.card,
+        run.model,
+        run.shards_dir,
+        next(iter(_validation_split(run.shards_dir)), "train"),
+        run.max_bad_fraction,
+    )
     if run.config.model != FEATURE_HISTOGRAMS:  # whose clips take other processes and seconds each
-        run.pictures_due_s = time.monotonic() + PICTURES_EVERY_S
+        run.tensorboard.draw_pictures()
     with _stopping_at_signals(run):
         _tell_step(run)
         while run.progress.epoch < run.config.num_epochs:
@@ -504,10 +503,7 @@ def _train_epoch(run, training, validation):
     _check_finite(run, logs)
     run.progress, is_best = after_epoch(run.progress, run.config, logs)
     _write_history(run.workdir, epoch, logs)
-    with _naming_tensorboard(run):
-        _write_tensorboard(run.tensorboard, epoch, logs)
-    if time.monotonic() >= run.pictures_due_s:
-        _write_pictures(run, epoch)
+    run.tensorboard.write(epoch, logs)
     run.metrics = None  # the next epoch begins with none, here and after an interruption
     _save(run, is_best=is_best and validation is not None)
     if run.on_epoch is not None:
@@ -649,92 +645,3 @@ def _write_history(workdir, epoch, logs):
     writer.writerows(row for row in rows if (number := row.get("epoch") or "").isdecimal() and int(number) < epoch)
     writer.writerow({"epoch": epoch, **logs})
     write_text_atomically(path, text.getvalue())
-
-
-@contextlib.contextmanager
-def _naming_tensorboard(run):
-    """Names the folder where TensorFlow cannot write to it."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        reason = re.sub(r"\{\{.*?\}\} | \[Op:.*", "", error.message)
-        raise ModelFileError(f"{run.workdir / 'tensorboard'}: cannot be written: {reason}") from None
-
-
-def _write_tensorboard(writer, epoch, logs):
-    """Scalars by epoch, as TensorBoard shows them. `tf.summary.scalar` would want TensorBoard to be installed."""
-    plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
-    kind = tf.compat.v1.SummaryMetadata(plugin_data=plugin, data_class=1)  # 1 is DATA_CLASS_SCALAR
-    with writer.as_default(step=epoch):
-        for name, value in logs.items():
-            tf.summary.write(name, tf.constant(value, tf.float32), metadata=kind)
-    writer.flush()
-
-
-def _write_pictures(run, epoch):
-    """Filters, predictions and confusion, beside the scalars: of validation videos if there are any, else training's.
-
-    They see the same videos each time, in the central view of one clip each. Nothing of it is part of the run: no
-    weight, metric or random state changes.
-    """
-    began_s = time.monotonic()
-    try:
-        figures = _pictures(run, epoch)
-    except DeepVideoError as error:
-        logger.warning("no pictures in tensorboard: %s", error)
-        run.pictures_due_s = math.inf
-        return
-    plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="images")
-    kind = tf.compat.v1.SummaryMetadata(plugin_data=plugin, data_class=3)  # 3 is DATA_CLASS_BLOB_SEQUENCE
-    with _naming_tensorboard(run), run.tensorboard.as_default(step=epoch):
-        for name, (png, width_px, height_px) in figures.items():
-            value = tf.constant([str(width_px).encode(), str(height_px).encode(), png])
-            tf.summary.write(f"pictures/{name}", value, metadata=kind)
-        run.tensorboard.flush()
-    ended_s = time.monotonic()
-    run.pictures_due_s = ended_s + max(PICTURES_EVERY_S, PICTURES_PAUSE * (ended_s - began_s))
-
-
-def _pictures(run, epoch):
-    """Dict from the name to a PNG's bytes, width and height."""
-    from deepvideo_tf import plots
-
-    clips, is_true, scores, split = _pictured_answers(run)
-    labels = [np.flatnonzero(row).tolist() for row in is_true]
-    confusion = np.zeros((len(run.card.classes),) * 2, int)
-    for of_video, row in zip(labels, scores, strict=True):
-        confusion[of_video, row.argmax()] += 1
-    moment = f"after epoch {epoch + 1}, of videos of the {split} split"
-    shown = len(clips)
-    figures = {
-        "filters": plots.filters(first_layer_filters(run.model), title=f"First-layer filters after epoch {epoch + 1}"),
-        "predictions": plots.predictions(
-            clips, scores[:shown], labels[:shown], run.card.classes, title=f"Predictions {moment}"
-        ),
-        "confusion": plots.confusion(
-            confusion, run.card.classes, title=f"Confusion {moment}: a clip of each of {len(scores)}"
-        ),
-    }
-    return {
-        name: (plots.to_png(figure), *map(int, figure.canvas.get_width_height())) for name, figure in figures.items()
-    }
-
-
-def _pictured_answers(run):
-    """Of some videos: frames uint8 `[shown video, height, width, 3]`, truth and probabilities `[video, class]`."""
-    split = next(iter(_validation_split(run.shards_dir)), "train")
-    frames, is_true, scores, seen = [], [], [], set()
-    dataset = make_evaluation_dataset(
-        run.shards_dir, split, run.config.clip, num_views=1, max_bad_fraction=run.max_bad_fraction
-    )
-    for views, targets, ids in dataset.as_numpy_iterator():
-        new = [row for row, video_id in enumerate(ids) if video_id not in seen and video_id not in ids[:row]]
-        seen.update(ids)
-        if new:
-            clips = views[new, 0]
-            scores.append(probabilities(run.card, run.model.predict_on_batch(clips)))
-            is_true.append(targets[new] > 0)
-            frames += list(clips[: SHOWN_VIDEOS - len(frames), clips.shape[1] // 2])
-        if len(seen) >= PICTURED_VIDEOS:
-            break
-    return np.stack(frames), np.concatenate(is_true), np.concatenate(scores).astype(np.float32), split

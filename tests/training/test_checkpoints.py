@@ -18,7 +18,7 @@ import tensorflow as tf
 import deepvideo_tf as dv
 from deepvideo_tf.data.dataset import make_dataset, record_names
 from deepvideo_tf.errors import ModelFileError, TrainingError
-from deepvideo_tf.training import checkpoints, fit
+from deepvideo_tf.training import checkpoints, fit, tensorboard
 from deepvideo_tf.training.checkpoints import NAME, Progress, find_checkpoint, load_run, read_description
 from tests.conftest import flip_a_bit
 from tests.training.test_fit import checkpoint_names
@@ -105,7 +105,7 @@ KILLS = [
     ((os, "replace", 2, "step-"), 2),  # between hash and name
     ((fit._WhileJudging, "on_test_batch_end", 1), 3),  # in validation
     ((fit, "_write_history", 1), 3),  # between validation and history
-    ((fit, "_write_tensorboard", 1), 3),  # between history and checkpoint
+    ((tensorboard.TensorBoard, "write", 1), 3),  # between history and checkpoint
     ((checkpoints, "_link", 1), 3),  # before the best gets its name
     ((os, "replace", 1, "step-"), 3),  # between that and the name of the last one
     ((fit, "_train_epoch", 2), 3),  # between two epochs

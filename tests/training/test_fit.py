@@ -18,7 +18,7 @@ import deepvideo_tf as dv
 from deepvideo_tf.data.shards import read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
 from deepvideo_tf.exporting.saved_model import exported_from
-from deepvideo_tf.training import fit
+from deepvideo_tf.training import fit, tensorboard
 from deepvideo_tf.training.checkpoints import find_checkpoint, load_run, read_description
 from tests.conftest import flip_a_bit, rewrite_manifest
 
@@ -134,8 +134,8 @@ def pictures_in(workdir):
 def test_tensorboard_holds_pictures_and_the_run_is_the_same(
     tiny_run, tiny_config, judged_shards, tmp_path, monkeypatch, no_export
 ):
-    monkeypatch.setattr(fit, "PICTURES_EVERY_S", 0)
-    monkeypatch.setattr(fit, "PICTURES_PAUSE", 0)
+    monkeypatch.setattr(tensorboard, "PICTURES_EVERY_S", 0)
+    monkeypatch.setattr(tensorboard, "PICTURES_PAUSE", 0)
     dv.train(tiny_config, judged_shards, tmp_path, checkpoint_minutes=0)
     assert checkpoint_names(tmp_path) == checkpoint_names(tiny_run)
     assert (tmp_path / "history.csv").read_text() == (tiny_run / "history.csv").read_text()
@@ -154,8 +154,8 @@ def test_without_matplotlib_a_run_goes_on_and_says_so_once(
 ):
     import deepvideo_tf
 
-    monkeypatch.setattr(fit, "PICTURES_EVERY_S", 0)
-    monkeypatch.setattr(fit, "PICTURES_PAUSE", 0)
+    monkeypatch.setattr(tensorboard, "PICTURES_EVERY_S", 0)
+    monkeypatch.setattr(tensorboard, "PICTURES_PAUSE", 0)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "deepvideo_tf.plots", raising=False)
     monkeypatch.delattr(deepvideo_tf, "plots", raising=False)
