@@ -4,6 +4,7 @@ This module imports neither TensorFlow nor Keras, so that programs answer `--hel
 """
 
 import dataclasses
+import re
 from dataclasses import dataclass, replace
 
 from deepvideo_tf.errors import ConfigError
@@ -376,6 +377,36 @@ class ModelCard:
             raise ConfigError(f"classes must be a list of class names. Received: {self.classes!r:.80}")
         if not isinstance(self.clip, ClipSpec) or not isinstance(self.shards, ShardSpec):
             raise ConfigError("clip and shards must describe the clips")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of the processes this one is, and where they meet.
+
+    Args:
+        number: of this process, from 0.
+        count: how many there are.
+        coordinator_address: `HOST:PORT` of the first one, which listens there; None where there is one.
+        timeout_s: how long the processes wait for each other at the beginning.
+
+    Raises:
+        ConfigError: a field is outside its range.
+    """
+
+    number: int
+    count: int
+    coordinator_address: str | None = None
+    timeout_s: int = 300
+
+    def __post_init__(self):
+        if not 0 <= self.number < self.count:
+            raise ConfigError(
+                f"process_id must be at least 0 and below the {self.count} of num_processes. Received: {self.number}"
+            )
+        if self.count > 1 and self.coordinator_address is None:
+            raise ConfigError(f"coordinator_address must be given for num_processes={self.count}: HOST:PORT")
+        if self.coordinator_address and not re.fullmatch(r".+:\d{1,5}", self.coordinator_address):
+            raise ConfigError(f"coordinator_address must be HOST:PORT. Received: {self.coordinator_address!r}")
 
 
 def to_json(config):

@@ -10,9 +10,16 @@ The paper's baseline, hand-made features and a perceptron:
 From another run's weights, training the top layer only:
 
   deepvideo-train --shards_dir=SHARDS --workdir=RUN2 --model=multires --width=0.25 --init_from=RUN --finetune=top
+
+By two machines together (extra `jax`), each with its own number as the process_id; docs/scale.md has more:
+
+  deepvideo-train --shards_dir=SHARDS --workdir=RUN --model=multires --num_processes=2 --process_id=0
+    --coordinator_address=HOST:6000
 """
 
 import contextlib
+import os
+import sys
 from dataclasses import replace
 
 from absl import flags
@@ -27,8 +34,11 @@ from deepvideo_tf.config import (
     SCHEDULES,
     TRAINABLE_CLIPS,
     TRAINABLE_NAMES,
+    Place,
     TrainConfig,
 )
+from deepvideo_tf.errors import ConfigError
+from deepvideo_tf.training import restarts
 
 _DEFAULTS = TrainConfig()
 
@@ -115,6 +125,22 @@ _CHECKPOINT_MINUTES = flags.DEFINE_float(
     "checkpoint_minutes", 10.0, "Time between checkpoints within an epoch.", lower_bound=0.0
 )
 _DTYPE_POLICY = flags.DEFINE_enum("dtype_policy", _DEFAULTS.dtype_policy, DTYPE_POLICIES, "Keras's precision policy.")
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes",
+    None,
+    "Processes that train together, each started with the same flags but its own --process_id; 1 uses all of this "
+    "machine's devices. Needs the extra jax.",
+    lower_bound=1,
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id",
+    None,
+    "With --num_processes: the number of this one, from 0; by default as Slurm or Kubernetes number it.",
+    lower_bound=0,
+)
+_COORDINATOR_ADDRESS = flags.DEFINE_string(
+    "coordinator_address", None, "With --num_processes: HOST:PORT of process 0, which listens there."
+)
 _SEED = flags.DEFINE_integer("seed", _DEFAULTS.seed, "Of weights, order, augmentation and dropout.")
 
 
@@ -153,10 +179,15 @@ def main():
     from deepvideo_tf.data.shards import read_manifest
 
     read_manifest(_SHARDS_DIR.value, "train")  # before TensorFlow takes its seconds
+    place = _place()
+    if place is not None and not restarts.is_child():
+        sys.exit(restarts.run_with_restarts([sys.executable, *sys.argv], _newest_checkpoint))
     cli.import_tensorflow()
     from deepvideo_tf.training.fit import train
 
     with contextlib.ExitStack() as stack:
+        if place is not None:
+            stack.enter_context(_joined(place, config))
         saved_model = train(
             config,
             _SHARDS_DIR.value,
@@ -167,11 +198,59 @@ def main():
             on_epoch=_print_epoch,
         )
     print(f"Run: {_WORKDIR.value}")
+    if place is not None and place.number:
+        print("Process 0 exports it")
+        return
     if saved_model is None:
         print("No SavedModel: the features are no part of a graph. Predict and evaluate with the run itself")
     else:
         print(f"SavedModel: {saved_model}")
     cli.print_next("deepvideo-evaluate", f"--workdir={_WORKDIR.value}", f"--shards_dir={_SHARDS_DIR.value}")
+
+
+def _place():
+    """Which process of several this is; None for a run of one process."""
+    if _NUM_PROCESSES.value is None:
+        for flag in (_PROCESS_ID, _COORDINATOR_ADDRESS):
+            if flag.value is not None:
+                raise ConfigError(f"--{flag.name} must be given with --num_processes. Received: {flag.value!r}")
+        return None
+    return Place(_process_id(), _NUM_PROCESSES.value, _COORDINATOR_ADDRESS.value)
+
+
+def _process_id():
+    if _PROCESS_ID.value is not None:
+        return _PROCESS_ID.value
+    for name in ("SLURM_PROCID", "JOB_COMPLETION_INDEX"):  # a task of srun, a pod of an indexed job
+        if os.environ.get(name, "").isdecimal():
+            return int(os.environ[name])
+    if _NUM_PROCESSES.value > 1:
+        raise ConfigError(f"--process_id must be given: the number of this process, 0 to {_NUM_PROCESSES.value - 1}")
+    return 0
+
+
+def _newest_checkpoint():
+    folder = os.path.join(_WORKDIR.value, "checkpoints")
+    names = os.listdir(folder) if os.path.isdir(folder) else ()
+    return max((name for name in names if name.startswith("step-")), default=None)
+
+
+@contextlib.contextmanager
+def _joined(place, config):
+    """Trains with the other processes, if there is something left to train; ends as `restarts` expects it."""
+    from deepvideo_tf.training import fit, processes
+
+    restarts.end_with_parent()
+    if fit.is_finished(_WORKDIR.value, config):
+        yield
+        return
+    try:
+        with contextlib.ExitStack() as stack:
+            with cli.quiet_libraries():
+                stack.enter_context(processes.joined(place))
+            yield
+    except processes.LostProcessError as error:
+        restarts.leave_as_lost(str(error))
 
 
 def _progress_bar(stack):

@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
@@ -63,8 +64,8 @@ def make_dataset(
         seed: of the order and the augmentation; 0 is a seed like any other.
         first_epoch: number of the first pass; the order of an epoch is a function of seed and number.
         first_step: batches of the first pass that are left out, since they have been seen.
-        worker: (number, how many): in training on several machines, this one's share of the shards, another one each
-            epoch. All workers get equally many clips; there must be a shard for each at least.
+        worker: (number, how many): of several processes, this one's share of the shards. In training it is another one
+            each epoch, all get equally many clips, and there must be a shard for each at least.
         colour_jitter: in training, how far saturation, contrast and brightness are changed, at least 0 and below 1.
         time_jitter: in training, by what part the distance of the frames is changed, at least 0 and below 1.
         mixup_alpha: in training, above 0 mixes each clip with another of its batch, and their targets, in a proportion
@@ -90,15 +91,12 @@ def make_dataset(
     if not isinstance(worker, tuple) or len(worker) != 2:
         raise ConfigError(f"worker must be (number, how many). Received: {worker!r}")
     number, workers = worker
-    check_int("worker must be (number, how many): how many", workers, 1, len(manifest.shards))
+    check_int("worker must be (number, how many): how many", workers, 1, len(manifest.shards) if training else None)
     check_int("worker must be (number, how many): number", number, 0, workers - 1)
+    if not training:
+        return _validation_batches(manifest, shards_dir, clip, batch_size, worker, multi_label, max_bad_fraction)
     steps = -(-(manifest.records // workers) // batch_size)
     check_int("first_step", first_step, 0, steps - 1)
-    if not training:
-        reader = _Reader(manifest, shards_dir, max_bad_fraction)
-        clips = _evaluation_clips(reader.in_order(stand_in=True), manifest, clip, num_views=1, multi_label=multi_label)
-        batches = clips.map(lambda views, target, video_id: (views[0], target)).batch(batch_size)
-        return batches.apply(tf.data.experimental.assert_cardinality(-(-manifest.records // batch_size))).prefetch(2)
     reader = _Reader(manifest, shards_dir, max_bad_fraction)
 
     def one_epoch(epoch, skipped_steps):
@@ -109,7 +107,7 @@ def make_dataset(
                 record,
                 manifest,
                 clip,
-                tf.random.fold_in(tf.random.fold_in(seeds, 2), position),
+                tf.random.fold_in(tf.random.fold_in(seeds, 2), position * workers + number),
                 colour_jitter,
                 time_jitter,
                 multi_label,
@@ -122,7 +120,7 @@ def make_dataset(
             return batches
         return batches.enumerate(skipped_steps).map(
             lambda step, batch: augment.mix_up(
-                tf.random.fold_in(tf.random.fold_in(seeds, 3), step), *batch, mixup_alpha
+                tf.random.fold_in(tf.random.fold_in(seeds, 3), step * workers + number), *batch, mixup_alpha
             )
         )
 
@@ -135,6 +133,16 @@ def make_dataset(
     if first_step == 0:  # a pass that begins in the middle has another length than those after it
         batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return batches.prefetch(2)
+
+
+def _validation_batches(manifest, shards_dir, clip, batch_size, worker, multi_label, max_bad_fraction):
+    number, workers = worker
+    shards = manifest.shards[number::workers]
+    records = sum(shard["records"] for shard in shards)
+    reader = _Reader(replace(manifest, shards=shards), shards_dir, max_bad_fraction)
+    clips = _evaluation_clips(reader.in_order(stand_in=True), manifest, clip, num_views=1, multi_label=multi_label)
+    batches = clips.map(lambda views, target, video_id: (views[0], target)).batch(batch_size)
+    return batches.apply(tf.data.experimental.assert_cardinality(-(-records // batch_size))).prefetch(2)
 
 
 def make_evaluation_dataset(
@@ -164,7 +172,7 @@ def make_evaluation_dataset(
     return _evaluation_clips(encoded, manifest, clip, num_views).batch(batch_size).prefetch(2)
 
 
-def record_names(shards_dir, split, *, seed, epoch, rows, max_bad_fraction=DEFAULT_MAX_BAD_FRACTION):
+def record_names(shards_dir, split, *, seed, epoch, rows, worker=(0, 1), max_bad_fraction=DEFAULT_MAX_BAD_FRACTION):
     """Names the clips at some places of a training epoch.
 
     Args:
@@ -173,6 +181,7 @@ def record_names(shards_dir, split, *, seed, epoch, rows, max_bad_fraction=DEFAU
         seed: as `make_dataset` has it.
         epoch: number of the epoch; None for the order of the shards.
         rows: places in the epoch, counted in clips from its beginning.
+        worker: as `make_dataset` has it.
         max_bad_fraction: the part of the records that may be damaged.
 
     Returns:
@@ -183,7 +192,7 @@ def record_names(shards_dir, split, *, seed, epoch, rows, max_bad_fraction=DEFAU
     """
     reader = _Reader(read_manifest(shards_dir, split), shards_dir, max_bad_fraction)
     wanted, found = set(rows), {}
-    in_turn = reader.whole_records() if epoch is None else reader.shuffled_records(seed, epoch, 0, 1)
+    in_turn = reader.whole_records() if epoch is None else reader.shuffled_records(seed, epoch, *worker)
     for row, record in enumerate(in_turn):
         if row in wanted:
             data = records.record_to_dict(record)
@@ -284,7 +293,7 @@ class _Reader:
         self.records = manifest.records
         self._paths = [os.path.join(shards_dir, shard["name"]) for shard in manifest.shards]
         self._records_of = dict(zip(self._paths, (shard["records"] for shard in manifest.shards), strict=True))
-        mean_bytes = sum(shard["bytes"] for shard in manifest.shards) / manifest.records
+        mean_bytes = sum(shard["bytes"] for shard in manifest.shards) / max(1, manifest.records)
         self._shuffled = max(16, min(SHUFFLED_RECORDS, int(SHUFFLED_BYTES / mean_bytes)))
         self._max_bad = max_bad_fraction * manifest.records
         self._lost: dict = {}

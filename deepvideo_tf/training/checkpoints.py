@@ -29,6 +29,7 @@ from deepvideo_tf.config import FEATURE_HISTOGRAMS, ModelCard, TrainConfig, from
 from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError, first_line
 from deepvideo_tf.files import hash_of, reserve, sync
 from deepvideo_tf.models.registry import build_model
+from deepvideo_tf.training import processes
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ def remove_superseded(workdir, newest):
 
 def _check_finite(model, progress):
     for variable in model.trainable_variables:
-        if not keras.ops.all(keras.ops.isfinite(variable)):
+        if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
             raise TrainingError(
                 f"the weights of {variable.path} are not finite after step {progress.total_steps}: try a lower "
                 "learning_rate; the checkpoint before is kept"
@@ -179,7 +180,8 @@ def _write(path, model, metrics, description):
     variables = {id(variable): variable for variable in (*model.variables, *model.optimizer.variables)}.values()
     # HDF5 crashes when the disk is full: better not to begin.
     reserve(path, len(text) + sum(math.prod(variable.shape) * 4 + HDF5_OVERHEAD_BYTES for variable in variables))
-    model.save_weights(path, overwrite=True)
+    with processes.by_itself():  # Keras makes an optimiser to see its attributes, which would take all processes
+        model.save_weights(path, overwrite=True)
     with h5py.File(path, "a") as file:
         # A dataset, not an attribute: attributes end at 64 KiB, which ten thousand class names pass.
         file.create_dataset(DESCRIPTION_KEY, data=np.frombuffer(text.encode(), np.uint8))

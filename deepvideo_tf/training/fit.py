@@ -34,10 +34,12 @@ from deepvideo_tf.data.dataset import (
 )
 from deepvideo_tf.data.shards import Manifest, check_classes, manifest_path, read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
+from deepvideo_tf.exporting.export_process import export_in_process
 from deepvideo_tf.exporting.saved_model import export_saved_model, exported_from, latest_version
 from deepvideo_tf.files import write_text_atomically
-from deepvideo_tf.training import initialization, transfer
+from deepvideo_tf.training import initialization, processes, transfer
 from deepvideo_tf.training.checkpoints import (
+    CHECKPOINTS_DIR,
     Description,
     Progress,
     build_untrained,
@@ -80,6 +82,11 @@ def train(
     TensorBoard gets the same numbers, and with matplotlib, at most once a minute, pictures of filters, predictions and
     confusion.
 
+    Within `processes.joined` several processes train together, each on its own shards, and must all call this with the
+    same arguments. Only the first of them writes, into a folder that all of them see. Each step is of
+    `global_batch_size` clips still; which clips come together, and which of an epoch's last ones are left out since not
+    all devices can have one, depends on how many processes there are.
+
     Of `feature_histograms` the features are computed first, and kept beside the shards (`baseline/cache.py`). It is not
     exported: its features are no part of a graph.
 
@@ -95,7 +102,7 @@ def train(
         on_epoch: called after each epoch with its number, from 1, and its losses, Hit@1 and learning rate, a dict.
 
     Returns:
-        Path of the exported SavedModel's version folder; None where there is none.
+        Path of the exported SavedModel's version folder; None where there is none, or another process makes it.
 
     Raises:
         ShardError: the shards are missing, unfinished or damaged, or the validation shards do not go with them.
@@ -113,20 +120,42 @@ def train(
         raise ConfigError(f"{shards_dir}: expected shards of 2 classes or more, found 1: {manifest.classes[0]!r}")
     check_clip(manifest, config.clip, shards_dir)
     _check_validation(manifest, shards_dir)
-    with _only_trainer(workdir):
+    _check_processes(config)
+    is_first = processes.worker()[0] == 0
+    with _only_trainer(workdir) if is_first else contextlib.nullcontext():
         with _dtype_policy(config.dtype_policy), naming_damage(shards_dir, "train", *_validation_split(shards_dir)):
             run = _begin(config, manifest, shards_dir, workdir, max_bad_fraction)
             run.checkpoint_s, run.on_step, run.on_epoch = 60 * checkpoint_minutes, on_step, on_epoch
             if run.progress.epoch < config.num_epochs:
-                _write_config(run)
+                if run.writes:
+                    _write_config(run)
                 _train_all_epochs(run)
-        if config.model == FEATURE_HISTOGRAMS:
+        if config.model == FEATURE_HISTOGRAMS or not is_first:
             return None
         export_dir = Path(workdir) / "saved_model"
         exported = latest_version(export_dir)
         if exported is not None and exported_from(exported) == find_checkpoint(workdir, best=True).name:
             return exported
-        return export_saved_model(workdir, export_dir)
+        export = export_saved_model if keras.backend.backend() == "tensorflow" else export_in_process
+        return export(workdir, export_dir)
+
+
+def is_finished(workdir, config):
+    """Whether a run has been trained to its end, so that only its export may be left to do.
+
+    Args:
+        workdir: the run's folder.
+        config: its `TrainConfig`.
+
+    Returns:
+        bool.
+
+    Raises:
+        ModelFileError: there are checkpoints, and all are damaged.
+    """
+    if not has_checkpoints(workdir):
+        return False
+    return read_description(find_checkpoint(workdir, best=False)).progress.epoch >= config.num_epochs
 
 
 def save_run(model, config: TrainConfig, shards_dir, workdir):
@@ -191,6 +220,12 @@ class _TrainingRun:
     saved_at_s: float = 0.0
     told_to_stop: bool = False
     tensorboard: Any = None
+    worker: tuple[int, int] = (0, 1)  # which process this is, of those that train together, and how many these are
+
+    @property
+    def writes(self):
+        """Whether this process is the one that writes the run."""
+        return self.worker[0] == 0
 
     def description(self):
         return Description(self.config, self.card, self.shards, self.progress)
@@ -204,11 +239,14 @@ def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
     """A new run, or the one in the folder where its last checkpoint left it."""
     card = ModelCard(config.model, manifest.classes, config.clip, manifest.spec, config.loss)
     shards = _shards_hash(shards_dir)
-    checkpoint = find_checkpoint(workdir, best=False) if has_checkpoints(workdir) else None
+    worker = processes.worker()
+    processes.check_the_same("flags and shards", json.dumps([to_json(config), shards]))
+    checkpoint = _newest_checkpoint(workdir, worker)
     if checkpoint is not None:
         there = read_description(checkpoint)
         _check_workdir(workdir, there, Description(config, card, shards, there.progress))
-        set_aside_damaged(workdir)
+        if worker[0] == 0:
+            set_aside_damaged(workdir)
     keras.utils.set_random_seed(config.seed)
     model = build_untrained(config, len(card.classes))
     if checkpoint is None and config.finetune != "scratch":
@@ -221,7 +259,6 @@ def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
     compile_model(trained, config)
     if trained is not model:
         model.compile(trained.optimizer)  # so that its checkpoints hold the optimiser's state
-    steps_per_epoch = math.ceil(manifest.records / config.global_batch_size)
     run = _TrainingRun(
         config,
         card,
@@ -233,14 +270,16 @@ def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
         model,
         frozen,
         trained,
-        steps_per_epoch,
+        _steps_per_epoch(manifest, config, worker),
         Progress(),
+        worker=worker,
     )
     if checkpoint is not None:
         load_weights(checkpoint, model)
         run.progress = there.progress
         run.metrics = load_states(checkpoint, model)
-        remove_superseded(workdir, checkpoint.name)  # which a kill may have prevented
+        if run.writes:
+            remove_superseded(workdir, checkpoint.name)  # which a kill may have prevented
     elif config.model == FEATURE_HISTOGRAMS:
         _learn_codebooks(run)
     elif config.finetune == "scratch":
@@ -248,12 +287,62 @@ def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
     return run
 
 
+def _newest_checkpoint(workdir, worker):
+    """The newest checkpoint, or None; all processes begin with the one that the first of them finds."""
+    number, count = worker
+    found = find_checkpoint(workdir, best=False) if number == 0 and has_checkpoints(workdir) else None
+    if count == 1:
+        return found
+    name = processes.text_of_first(found.name if found else "")
+    if not name:
+        return None
+    path = Path(workdir) / CHECKPOINTS_DIR / name
+    if processes.any_of_all(not path.exists()):
+        raise ModelFileError(f"{path}: expected in all processes, which must see one folder; not all do")
+    return path
+
+
+def _steps_per_epoch(manifest, config, worker):
+    """Steps of `global_batch_size` clips, and one of what is left if the devices of all processes can share it."""
+    size = config.global_batch_size // worker[1]
+    steps, left = divmod(manifest.records // worker[1], size)
+    return steps + (left > 0 and left % processes.local_devices() == 0)
+
+
+def _check_processes(config):
+    """Refuses what several processes or devices cannot do together."""
+    if keras.distribution.distribution() is None:
+        return
+    _, count = processes.worker()
+    devices = count * processes.local_devices()
+    if config.global_batch_size % devices:
+        raise ConfigError(
+            f"global_batch_size must be a multiple of the {devices} devices of {count} processes. "
+            f"Received: {config.global_batch_size}"
+        )
+    if config.model == FEATURE_HISTOGRAMS:
+        raise ConfigError(f"{config.model} is trained by one process, without num_processes")
+    if config.finetune in transfer.TRAINED_LAYERS and config.cached_views:
+        raise ConfigError(f"cached_views must be 0 with num_processes. Received: {config.cached_views}")
+
+
 def _initialize(run):
-    """Fits a new model to the first clips that it will see."""
-    batches = _training_set(run, first_epoch=0)
-    batches = batches.take(math.ceil(initialization.CLIPS / run.config.global_batch_size))
-    clips = np.concatenate([clips for clips, _, _ in batches.as_numpy_iterator()])
-    initialization.initialize_from_clips(run.model, clips[: initialization.CLIPS])
+    """Fits a new model to the first clips that it will see, or that the first process will."""
+    if run.writes:
+        batches = _training_set(run, first_epoch=0)
+        batches = batches.take(math.ceil(initialization.CLIPS / run.config.global_batch_size))
+        clips = np.concatenate([clips for clips, _, _ in batches.as_numpy_iterator()])[: initialization.CLIPS]
+    if keras.distribution.distribution() is None:
+        initialization.initialize_from_clips(run.model, clips)
+        return
+    weights = run.model.get_weights()
+    if run.writes:
+        with processes.by_itself():
+            alone = keras.models.clone_model(run.model)
+            alone.set_weights(weights)
+            initialization.initialize_from_clips(alone, clips)
+            weights = alone.get_weights()
+    run.model.set_weights(processes.of_first(weights))
 
 
 def _learn_codebooks(run):
@@ -336,7 +425,19 @@ def _train_all_epochs(run):
         datasets = _histogram_datasets(run)
     else:
         datasets = _cached_datasets(run) if run.frozen else _datasets(run)
-    run.tensorboard = TensorBoard(
+    if run.writes:
+        run.tensorboard = _tensorboard(run)
+    with _stopping_at_signals(run):
+        _tell_step(run)
+        while run.progress.epoch < run.config.num_epochs:
+            _train_epoch(run, *datasets)
+    if run.writes:
+        run.tensorboard.close()
+        shutil.rmtree(run.workdir / transfer.FEATURES_DIR, ignore_errors=True)
+
+
+def _tensorboard(run):
+    tensorboard = TensorBoard(
         run.workdir / "tensorboard",
         run.card,
         run.model,
@@ -344,20 +445,17 @@ def _train_all_epochs(run):
         next(iter(_validation_split(run.shards_dir)), "train"),
         run.max_bad_fraction,
     )
-    if run.config.model != FEATURE_HISTOGRAMS:  # whose clips take other processes and seconds each
-        run.tensorboard.draw_pictures()
-    with _stopping_at_signals(run):
-        _tell_step(run)
-        while run.progress.epoch < run.config.num_epochs:
-            _train_epoch(run, *datasets)
-    run.tensorboard.close()
-    shutil.rmtree(run.workdir / transfer.FEATURES_DIR, ignore_errors=True)
+    # The baseline's clips take other processes and seconds each; a model that is divided between devices answers only
+    # if all processes ask it.
+    if run.config.model != FEATURE_HISTOGRAMS and keras.distribution.distribution() is None:
+        tensorboard.draw_pictures()
+    return tensorboard
 
 
 def _datasets(run):
     """The training set, as a function of epoch and first step, and the validation set or None."""
     epoch, step = run.progress.epoch, run.progress.step
-    if step == run.steps_per_epoch:  # of this epoch only the validation is left
+    if step >= run.steps_per_epoch:  # of this epoch only the validation is left
         epoch, step = epoch + 1, 0
     training = _training_set(run, epoch, step)
     # Each pass over the dataset is the next epoch's.
@@ -371,7 +469,8 @@ def _training_set(run, first_epoch, first_step=0):
         run.shards_dir,
         "train",
         config.clip,
-        batch_size=config.global_batch_size,
+        batch_size=config.global_batch_size // run.worker[1],
+        worker=run.worker,
         training=True,
         seed=config.seed,
         first_epoch=first_epoch,
@@ -400,16 +499,38 @@ def _class_weights(run):
 
 
 def _validation_set(run):
+    """Batches of clips and targets; None where there are no validation shards."""
     for split in _validation_split(run.shards_dir):
-        return make_dataset(
+        size = run.config.global_batch_size // run.worker[1]
+        batches = make_dataset(
             run.shards_dir,
             split,
             run.config.clip,
-            batch_size=run.config.global_batch_size,
+            batch_size=size,
+            worker=run.worker,
             multi_label=run.config.loss == "sigmoid",
             max_bad_fraction=run.max_bad_fraction,
         )
+        if keras.distribution.distribution() is None:
+            return batches
+        return processes.padded(batches, size, _padded_steps(run))
     return None
+
+
+def _padded_steps(run):
+    """Steps of a validation in which all processes have as many batches as the one with most clips."""
+    count = run.worker[1]
+    manifest = read_manifest(run.shards_dir, "validation")
+    most = max(sum(shard["records"] for shard in manifest.shards[number::count]) for number in range(count))
+    return math.ceil(most / (run.config.global_batch_size // count))
+
+
+def _validation_scale(run):
+    """What undoes that clips of padding, which have neither loss nor hits, are counted in the means."""
+    if keras.distribution.distribution() is None:
+        return 1.0
+    records = read_manifest(run.shards_dir, "validation").records
+    return _padded_steps(run) * run.config.global_batch_size / records
 
 
 def _cached_datasets(run):
@@ -499,21 +620,23 @@ def _train_epoch(run, training, validation):
     logs = {"learning_rate": _learning_rate(run, run.progress.total_steps - 1), **_metrics_of(run.trained)}
     if validation is not None:
         run.trained.evaluate(validation, verbose=0, callbacks=[_WhileJudging(run)])
-        logs |= {f"val_{name}": value for name, value in _metrics_of(run.trained).items()}
+        scale = _validation_scale(run)
+        logs |= {f"val_{name}": scale * value for name, value in _metrics_of(run.trained).items()}
     _check_finite(run, logs)
     run.progress, is_best = after_epoch(run.progress, run.config, logs)
-    _write_history(run.workdir, epoch, logs)
-    run.tensorboard.write(epoch, logs)
+    if run.writes:
+        _write_history(run.workdir, epoch, logs)
+        run.tensorboard.write(epoch, logs)
     run.metrics = None  # the next epoch begins with none, here and after an interruption
     _save(run, is_best=is_best and validation is not None)
-    if run.on_epoch is not None:
+    if run.writes and run.on_epoch is not None:
         run.on_epoch(epoch + 1, logs)
-    if run.told_to_stop:
+    if _is_told_to_stop(run):
         _stop(run)
 
 
 def _tell_step(run):
-    if run.on_step is not None:
+    if run.writes and run.on_step is not None:
         records, size = run.manifest.records, run.config.global_batch_size
         seen = run.progress.epoch * records + min(run.progress.step * size, records)
         run.on_step(seen, run.config.num_epochs * records)
@@ -534,8 +657,14 @@ def _check_finite(run, logs):
 
 
 def _save(run, *, is_best=False):
-    save_checkpoint(run.workdir, run.model, run.metrics or [], run.description(), is_best=is_best)
+    if run.writes:
+        save_checkpoint(run.workdir, run.model, run.metrics or [], run.description(), is_best=is_best)
     run.saved_at_s = time.monotonic()
+
+
+def _is_told_to_stop(run):
+    """Whether this process, or another of the run, was told to: they all stop after the same step."""
+    return processes.any_of_all(run.told_to_stop)
 
 
 def _stop(run):
@@ -586,10 +715,11 @@ class _EveryStep(keras.callbacks.Callback):
         progress = run.progress
         run.progress = replace(progress, step=progress.step + 1, total_steps=progress.total_steps + 1)
         _tell_step(run)
-        if run.told_to_stop or time.monotonic() - run.saved_at_s > run.checkpoint_s:
-            run.metrics = metric_states(self.model)
+        is_told_to_stop = _is_told_to_stop(run)
+        if is_told_to_stop or time.monotonic() - run.saved_at_s > run.checkpoint_s:
+            run.metrics = metric_states(self.model)  # of Keras's callbacks, `model` has what JAX keeps elsewhere
             _save(run)
-        if run.told_to_stop:
+        if is_told_to_stop:
             _stop(run)
 
 
@@ -601,7 +731,8 @@ class _WhileJudging(keras.callbacks.Callback):
         self._run = run
 
     def on_test_batch_end(self, batch, logs=None):
-        if self._run.told_to_stop:
+        if _is_told_to_stop(self._run):
+            self.model.reset_metrics()  # brings back what JAX keeps elsewhere while it judges
             _save(self._run)
             _stop(self._run)
 
@@ -609,8 +740,9 @@ class _WhileJudging(keras.callbacks.Callback):
 def _non_finite(run, loss):
     """What to say of a step whose loss is not finite; the names of its clips are kept in a file."""
     epoch, step = run.progress.epoch, run.progress.step
-    size = run.config.global_batch_size
-    rows = range(step * size, min((step + 1) * size, run.manifest.records))
+    number, count = run.worker
+    size = run.config.global_batch_size // count
+    rows = range(step * size, min((step + 1) * size, run.manifest.records // count))
     if run.frozen or run.config.model == FEATURE_HISTOGRAMS:
         rows = _cached_order(run, epoch)[rows.start : rows.stop]
         epoch = epoch % min(run.config.cached_views, run.config.num_epochs) if run.frozen else None
@@ -620,10 +752,11 @@ def _non_finite(run, loss):
         seed=run.config.seed,
         epoch=epoch,
         rows=rows,
+        worker=run.worker,
         max_bad_fraction=run.max_bad_fraction,
     )
     data = {"step": run.progress.total_steps + 1, "epoch": run.progress.epoch, "loss": str(loss), "clips": names}
-    path = run.workdir / NON_FINITE_NAME
+    path = run.workdir / (NON_FINITE_NAME if run.writes else f"{number}-{NON_FINITE_NAME}")
     kept = "the last checkpoint is kept" if has_checkpoints(run.workdir) else "there is no checkpoint yet"
     write_text_atomically(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
     shown = ", ".join(names[:NAMED_RECORDS]) + (", ..." if len(names) > NAMED_RECORDS else "")

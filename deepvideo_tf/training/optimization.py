@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from deepvideo_tf.training import processes
 from deepvideo_tf.training.metrics import HitAtK
 
 PLATEAU_DIVISOR = 10  # the paper lowers the rate and does not say by how much; AlexNet divides it by 10
@@ -31,8 +32,11 @@ def compile_model(model, config):
         optimizer = keras.optimizers.SGD(momentum=float(config.momentum), **common)  # Keras refuses 0
     model.compile(optimizer, loss_of(config), metrics=[HitAtK(1)])
     model.optimizer.build(model.trainable_variables)
-    example, target = np.zeros((1, *model.input_shape[1:]), model.input.dtype), np.zeros(model.output_shape[1:])
-    model.test_on_batch(example, target[None])  # builds the metrics, for which fit would draw a batch of its own
+    size = processes.local_devices()
+    examples = np.zeros((size, *model.input_shape[1:]), model.input.dtype)
+    model.test_on_batch(
+        examples, np.zeros((size, *model.output_shape[1:]))
+    )  # builds the metrics, for which fit would draw a batch of its own
     model.reset_metrics()
 
 

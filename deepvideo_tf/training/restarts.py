@@ -1,0 +1,111 @@
+"""A process that keeps another one running: it starts it again when one of those that it trains with was lost.
+
+JAX cannot go on in a process whose peers are gone, so a process of a run is two: the one that the user started, which
+this module is for, and its child, which trains.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import threading
+import time
+
+logger = logging.getLogger(__name__)
+
+CHILD = "DEEPVIDEO_TF_TRAINS"  # in the environment of the child
+LOST_STATUS = 75  # a child's, when another process was lost: EX_TEMPFAIL
+MAX_LOSSES = 20  # in a row, without a new checkpoint in between
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 15.0
+
+
+def is_child():
+    """Whether this process is the one that trains."""
+    return CHILD in os.environ
+
+
+def end_with_parent():
+    """Ends this process when the one that started it is gone, however that ended."""
+
+    def wait():
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def leave_as_lost(message):
+    """Ends this process since another one was lost, without waiting for anybody."""
+    logger.warning("%s", message)
+    os._exit(LOST_STATUS)
+
+
+def run_with_restarts(command, newest_checkpoint):
+    """Runs a command, and again from the last checkpoint whenever it or another process of its run was lost.
+
+    A first SIGINT or SIGTERM is passed on, and the command may save and leave; a second one kills it.
+
+    Args:
+        command: list of the program and its arguments.
+        newest_checkpoint: function of nothing that tells the name of the run's newest checkpoint, or None.
+
+    Returns:
+        The exit status of the last one.
+    """
+    losses, before = 0, newest_checkpoint()
+    with _Child() as child:
+        while True:
+            status = child.run(command)
+            if child.told_to_stop or not _is_loss(status):
+                return status if status >= 0 else 128 - status
+            newest = newest_checkpoint()
+            losses, before = (losses + 1 if newest == before else 1), newest
+            if losses > MAX_LOSSES:
+                logger.warning("lost a process %d times without a new checkpoint; the same command goes on", losses)
+                return 1
+            logger.warning("a process of this run was lost; going on from %s", newest or "the beginning")
+            child.pause(min(FIRST_PAUSE_S * 2 ** (losses - 1), LONGEST_PAUSE_S))
+
+
+def _is_loss(status):
+    """JAX aborts a process whose peers are gone; the system kills one that takes too much memory."""
+    return status == LOST_STATUS or (status < 0 and -status not in (signal.SIGINT, signal.SIGTERM))
+
+
+class _Child:
+    """One process at a time, to which signals are passed on."""
+
+    def __init__(self):
+        self.told_to_stop = False
+        self._process = None
+
+    def __enter__(self):
+        self._handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        if self._process is not None:
+            self._process.kill()
+
+    def run(self, command):
+        environment = os.environ | {CHILD: "1", "KERAS_BACKEND": "jax"}
+        # A terminal's Ctrl-C reaches its whole group: in one of its own the child hears of it once.
+        self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, process_group=0)
+        if self.told_to_stop:
+            self._process.terminate()
+        return self._process.wait()
+
+    def pause(self, seconds):
+        end_s = time.monotonic() + seconds
+        while not self.told_to_stop and time.monotonic() < end_s:
+            time.sleep(0.1)
+
+    def _stop(self, *_):
+        with contextlib.suppress(ProcessLookupError):
+            if self._process is not None:
+                self._process.send_signal(signal.SIGKILL if self.told_to_stop else signal.SIGTERM)
+        self.told_to_stop = True
