@@ -32,6 +32,7 @@ BASELINE = ["opencv-python-headless>=4.14,<6", "scikit-learn>=1.9,<2", "threadpo
 ONNX = ["onnx>=1.23,<2", "onnxruntime>=1.32,<2", "tf2onnx>=1.17,<2"]
 SERVE = ["kserve>=0.21,<0.22"]
 RAY = ["ray>=2.60,<2.61"]
+JAX = ["jax>=0.10,<0.11"]
 PLOTS = ["matplotlib>=3.10,<4"]
 REPORT = [*PLOTS, *BASELINE, "jinja2>=3.1,<4"]
 DOCS = [*PLOTS, "furo>=2025.12", "myst-parser>=5,<6", "sphinx>=9,<10"]
@@ -88,10 +89,11 @@ setup(
         "serve": SERVE,
         "baseline": BASELINE,
         "ray": RAY,
+        "jax": JAX,
         "plots": PLOTS,
         "report": REPORT,
         "docs": DOCS,
-        "dev": QUANTIZE + ONNX + CAMERA + SERVE + RAY + REPORT + DOCS + TEST,
+        "dev": QUANTIZE + ONNX + CAMERA + SERVE + RAY + JAX + REPORT + DOCS + TEST,
     },
     # The programs' folders stand at the top of the repository, where a reader finds them; under their own names they
     # would land in a user's site-packages as `pipelines` and `export`.

@@ -7,7 +7,7 @@ Measured are builds and predictions of one long video under many names, and the 
 the paper's size on random clips. The rest is arithmetic from the paper's numbers (section 4.1): a million videos of
 5 min 36 s, 70%, 10% and 20% of them to train, validate and test; 50 million training clips, 500 million seen by a net;
 20 clips of a test video in 4 views. Videos to classify are looked at as test videos are, in one view. Training and
-evaluation run on one machine, so that there are no hours of many cores for them.
+evaluation have no hours of many cores: what machines that train together tell each other takes was not measured.
 
 The video is made of UCF-101's, one after the other, as long as those of Sports-1M on average, 640 x 360 pixels, H.264
 with a key frame every 5 seconds: a stand-in for what a video site delivers. `--video` takes one of your own. The files

@@ -5,9 +5,9 @@ import sys
 
 HIDDEN = (
     "ray", "cv2", "matplotlib", "jinja2", "kserve", "onnx", "onnxruntime", "tf2onnx", "ai_edge_litert",
-    "ai_edge_quantizer", "sklearn", "threadpoolctl",
+    "ai_edge_quantizer", "sklearn", "threadpoolctl", "jax", "jaxlib",
 )  # fmt: skip
-BY_KERAS = {"cv2", "matplotlib", "sklearn"}  # which looks for them by itself
+BY_KERAS = {"cv2", "jax", "matplotlib", "sklearn"}  # which looks for them by itself
 
 # Build, train, predict many, all on this machine, with these packages gone.
 ON_ONE_MACHINE = """
