@@ -12,6 +12,8 @@ import subprocess
 import threading
 import time
 
+from deepvideo_tf.errors import TrainingError
+
 logger = logging.getLogger(__name__)
 
 CHILD = "DEEPVIDEO_TF_TRAINS"  # in the environment of the child
@@ -53,6 +55,9 @@ def run_with_restarts(command, newest_checkpoint):
 
     Returns:
         The exit status of the last one.
+
+    Raises:
+        TrainingError: it was lost again and again without a new checkpoint.
     """
     losses, before = 0, newest_checkpoint()
     with _Child() as child:
@@ -63,8 +68,9 @@ def run_with_restarts(command, newest_checkpoint):
             newest = newest_checkpoint()
             losses, before = (losses + 1 if newest == before else 1), newest
             if losses > MAX_LOSSES:
-                logger.warning("lost a process %d times without a new checkpoint; the same command goes on", losses)
-                return 1
+                raise TrainingError(
+                    f"lost a process of the run {losses} times without a new checkpoint; the same command goes on"
+                )
             logger.warning("a process of this run was lost; going on from %s", newest or "the beginning")
             child.pause(min(FIRST_PAUSE_S * 2 ** (losses - 1), LONGEST_PAUSE_S))
 

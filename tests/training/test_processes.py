@@ -17,7 +17,7 @@ import pytest
 import deepvideo_tf as dv
 from deepvideo_tf.config import Place
 from deepvideo_tf.data.annotations import hold_out
-from deepvideo_tf.errors import ConfigError
+from deepvideo_tf.errors import ConfigError, TrainingError
 from deepvideo_tf.training import restarts
 from deepvideo_tf.training.checkpoints import find_checkpoint, load_run, read_description
 
@@ -257,9 +257,9 @@ def test_a_command_is_run_again_until_it_is_not_lost(tmp_path):
 def test_a_command_that_gets_nowhere_is_given_up(monkeypatch, caplog):
     monkeypatch.setattr(restarts, "FIRST_PAUSE_S", 0.0)
     monkeypatch.setattr(restarts, "MAX_LOSSES", 2)
-    assert restarts.run_with_restarts(command("sys.exit(75)"), lambda: None) == 1
+    with pytest.raises(TrainingError, match="lost a process of the run 3 times without a new checkpoint"):
+        restarts.run_with_restarts(command("sys.exit(75)"), lambda: None)
     assert len([line for line in caplog.messages if "going on from the beginning" in line]) == 2
-    assert "lost a process 3 times without a new checkpoint" in caplog.text
 
 
 @pytest.mark.parametrize("flags", [["--process_id=0"], ["--coordinator_address=a:1"]])
