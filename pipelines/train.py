@@ -25,6 +25,7 @@ from deepvideo_tf.config import (
     LOSSES,
     OPTIMIZERS,
     SCHEDULES,
+    STRATEGIES,
     TRAINABLE_CLIPS,
     TRAINABLE_NAMES,
     TrainConfig,
@@ -115,6 +116,13 @@ _CHECKPOINT_MINUTES = flags.DEFINE_float(
     "checkpoint_minutes", 10.0, "Time between checkpoints within an epoch.", lower_bound=0.0
 )
 _DTYPE_POLICY = flags.DEFINE_enum("dtype_policy", _DEFAULTS.dtype_policy, DTYPE_POLICIES, "Keras's precision policy.")
+_STRATEGY = flags.DEFINE_enum(
+    "strategy",
+    None,
+    STRATEGIES,
+    "mirrored: all devices of this machine share every batch. downpour: the machines that TF_CONFIG names, each with "
+    "this command, train asynchronously.",
+)
 _SEED = flags.DEFINE_integer("seed", _DEFAULTS.seed, "Of weights, order, augmentation and dropout.")
 
 
@@ -151,8 +159,11 @@ def main():
         seed=_SEED.value,
     )
     from deepvideo_tf.data.shards import read_manifest
+    from deepvideo_tf.training.cluster import cluster_of_environment
 
-    read_manifest(_SHARDS_DIR.value, "train")  # before TensorFlow takes its seconds
+    is_server = _STRATEGY.value == "downpour" and cluster_of_environment()[1] != "chief"
+    if not is_server:
+        read_manifest(_SHARDS_DIR.value, "train")  # before TensorFlow takes its seconds
     cli.import_tensorflow()
     from deepvideo_tf.training.fit import train
 
@@ -165,7 +176,10 @@ def main():
             checkpoint_minutes=_CHECKPOINT_MINUTES.value,
             on_step=_progress_bar(stack),
             on_epoch=_print_epoch,
+            strategy=_STRATEGY.value,
         )
+    if is_server:
+        return
     print(f"Run: {_WORKDIR.value}")
     if saved_model is None:
         print("No SavedModel: the features are no part of a graph. Predict and evaluate with the run itself")

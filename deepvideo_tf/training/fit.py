@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import math
+import os
 import platform
 import shutil
 import signal
@@ -23,9 +24,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deepvideo_tf.config import FEATURE_HISTOGRAMS, ModelCard, TrainConfig, check_number, to_json
+from deepvideo_tf.config import FEATURE_HISTOGRAMS, STRATEGIES, ModelCard, TrainConfig, check_number, to_json
 from deepvideo_tf.data.dataset import (
     DEFAULT_MAX_BAD_FRACTION,
+    TrainingPlaces,
     check_clip,
     clips_by_class,
     make_dataset,
@@ -52,6 +54,8 @@ from deepvideo_tf.training.checkpoints import (
     set_aside_damaged,
     set_metric_states,
 )
+from deepvideo_tf.training.cluster import cluster_of_environment
+from deepvideo_tf.training.downpour import Downpour, serve
 from deepvideo_tf.training.optimization import after_epoch, compile_model, learning_rate_at
 from deepvideo_tf.training.tensorboard import TensorBoard
 
@@ -70,6 +74,7 @@ def train(
     checkpoint_minutes=10.0,
     on_step=None,
     on_epoch=None,
+    strategy=None,
 ):
     """Trains a model on the `train` shards and ends by exporting it (section 3.3), if it is a network.
 
@@ -93,6 +98,10 @@ def train(
         on_step: called before the first and after each step with the clips seen so far and those to be seen in all, for
             a progress bar.
         on_epoch: called after each epoch with its number, from 1, and its losses, Hit@1 and learning rate, a dict.
+        strategy: how many devices train. None, one; `mirrored`, all of this machine, each with its share of every
+            batch; `downpour`, several machines, asynchronously, as `TF_CONFIG` has it: the chief does what is said
+            above, a parameter server or a worker serves until it ends. It is no part of what a run is, which may go on
+            with another one.
 
     Returns:
         Path of the exported SavedModel's version folder; None where there is none.
@@ -108,6 +117,14 @@ def train(
     """
     check_number("checkpoint_minutes", checkpoint_minutes, least=0)
     check_number("max_bad_fraction", max_bad_fraction, least=0, below=1)
+    _check_strategy(strategy, config)
+    downpour = None
+    if strategy == "downpour":
+        cluster, job, index = cluster_of_environment()
+        if job != "chief":
+            serve(cluster, job, index)
+            return None
+        downpour = Downpour(cluster)  # before anything lies on a device
     manifest = read_manifest(shards_dir, "train")
     if len(manifest.classes) < 2:
         raise ConfigError(f"{shards_dir}: expected shards of 2 classes or more, found 1: {manifest.classes[0]!r}")
@@ -117,6 +134,7 @@ def train(
         with _dtype_policy(config.dtype_policy), naming_damage(shards_dir, "train", *_validation_split(shards_dir)):
             run = _begin(config, manifest, shards_dir, workdir, max_bad_fraction)
             run.checkpoint_s, run.on_step, run.on_epoch = 60 * checkpoint_minutes, on_step, on_epoch
+            run.downpour = downpour
             if run.progress.epoch < config.num_epochs:
                 _write_config(run)
                 _train_all_epochs(run)
@@ -191,6 +209,7 @@ class _TrainingRun:
     saved_at_s: float = 0.0
     told_to_stop: bool = False
     tensorboard: Any = None
+    downpour: Downpour | None = None
 
     def description(self):
         return Description(self.config, self.card, self.shards, self.progress)
@@ -198,6 +217,20 @@ class _TrainingRun:
     @functools.cached_property  # it may take a look at all shards
     def class_weights(self):
         return _class_weights(self)
+
+
+def _check_strategy(strategy, config):
+    if strategy not in (None, *STRATEGIES):
+        raise ConfigError(f"strategy must be None or one of {', '.join(STRATEGIES)}. Received: {strategy!r}")
+    if strategy is not None and (config.model == FEATURE_HISTOGRAMS or _caches_features(config)):
+        raise ConfigError(
+            f"strategy {strategy} trains networks on clips, not on features that are computed first: train "
+            f"{FEATURE_HISTOGRAMS} without it, and with finetune={config.finetune} give cached_views=0"
+        )
+
+
+def _caches_features(config):
+    return config.finetune in transfer.TRAINED_LAYERS and config.cached_views > 0
 
 
 def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
@@ -216,7 +249,7 @@ def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
         logger.info("weights from %s: %s; new: %s", config.init_from, ", ".join(taken), ", ".join(new) or "none")
     transfer.freeze(model, config.finetune)
     frozen, trained = None, model
-    if config.finetune in transfer.TRAINED_LAYERS and config.cached_views:
+    if _caches_features(config):
         frozen, trained = transfer.split_model(model, config.finetune)
     compile_model(trained, config)
     if trained is not model:
@@ -336,6 +369,8 @@ def _train_all_epochs(run):
         datasets = _histogram_datasets(run)
     else:
         datasets = _cached_datasets(run) if run.frozen else _datasets(run)
+    if run.downpour is not None:
+        datasets = _downpour_places(run), datasets[1]
     run.tensorboard = TensorBoard(
         run.workdir / "tensorboard",
         run.card,
@@ -376,11 +411,8 @@ def _training_set(run, first_epoch, first_step=0):
         seed=config.seed,
         first_epoch=first_epoch,
         first_step=first_step,
-        colour_jitter=config.colour_jitter,
-        time_jitter=config.time_jitter,
-        mixup_alpha=config.mixup_alpha,
-        multi_label=config.loss == "sigmoid",
         max_bad_fraction=run.max_bad_fraction,
+        **_augmentation(config),
     )
     weights = tf.constant(run.class_weights, tf.float32)
 
@@ -388,6 +420,30 @@ def _training_set(run, first_epoch, first_step=0):
         return clips, targets, tf.linalg.matvec(targets, weights) / tf.reduce_sum(targets, axis=1)
 
     return batches.map(with_weights)
+
+
+def _augmentation(config):
+    return {
+        "colour_jitter": config.colour_jitter,
+        "time_jitter": config.time_jitter,
+        "mixup_alpha": config.mixup_alpha,
+        "multi_label": config.loss == "sigmoid",
+    }
+
+
+def _downpour_places(run):
+    """As the training set of `_datasets`, of the places where the clips lie; the model is built on the servers."""
+    config = run.config
+
+    def build():
+        model = build_untrained(config, len(run.card.classes))
+        transfer.freeze(model, config.finetune)
+        return model
+
+    run.downpour.prepare(build, run.model, run.manifest, config, _augmentation(config), run.class_weights)
+    folder = os.path.abspath(run.shards_dir)
+    places = TrainingPlaces(folder, "train", seed=config.seed, max_bad_fraction=run.max_bad_fraction)
+    return lambda epoch, first_step: places.batches(epoch, first_step, config.global_batch_size)
 
 
 def _class_weights(run):
@@ -483,7 +539,9 @@ def _cached_order(run, epoch):
 def _train_epoch(run, training, validation):
     """Trains what is left of an epoch, judges it, and keeps it."""
     epoch, first_step = run.progress.epoch, run.progress.step
-    if first_step < run.steps_per_epoch:
+    if first_step < run.steps_per_epoch and run.downpour is not None:
+        _pour_epoch(run, training(epoch, first_step))
+    elif first_step < run.steps_per_epoch:
         run.trained.fit(
             training(epoch, first_step),
             initial_epoch=epoch,
@@ -510,6 +568,38 @@ def _train_epoch(run, training, validation):
         run.on_epoch(epoch + 1, logs)
     if run.told_to_stop:
         _stop(run)
+
+
+def _pour_epoch(run, batches):
+    """Trains what is left of an epoch on the cluster: as `fit` with `_EveryStep`, but many steps are under way."""
+    downpour, progress = run.downpour, run.progress
+    run.saved_at_s = time.monotonic()
+    run.metrics = run.metrics or [np.zeros_like(state) for state in metric_states(run.trained)]
+
+    def count(finished):
+        for loss, hits, clips in finished:
+            if not math.isfinite(loss):
+                raise _non_finite(run, loss)
+            run.metrics = [
+                state + more for state, more in zip(run.metrics, (loss * clips, clips, hits, clips), strict=True)
+            ]
+            run.progress = replace(run.progress, step=run.progress.step + 1, total_steps=run.progress.total_steps + 1)
+            _tell_step(run)
+
+    for ahead, batch in enumerate(batches):
+        downpour.schedule(
+            batch, progress.epoch, progress.step + ahead, _learning_rate(run, progress.total_steps + ahead)
+        )
+        count(downpour.finished())
+        if run.told_to_stop or time.monotonic() - run.saved_at_s > run.checkpoint_s:
+            count(downpour.finished(all_of_them=True))
+            downpour.fetch_weights()
+            _save(run)
+        if run.told_to_stop:
+            _stop(run)
+    count(downpour.finished(all_of_them=True))
+    downpour.fetch_weights()
+    set_metric_states(run.trained, run.metrics)
 
 
 def _tell_step(run):

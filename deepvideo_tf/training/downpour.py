@@ -1,0 +1,213 @@
+"""Downpour SGD, the paper's own way of training on several machines (section 3.3), on TensorFlow's parameter servers.
+
+The weights lie on parameter servers. Each worker takes a batch, fetches the weights, computes the gradients and has the
+servers apply them, without waiting for the others. The chief hands out the batches, by the places where their records
+lie, and keeps the run's books.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections import deque
+
+import keras
+import tensorflow as tf
+
+from deepvideo_tf.data.dataset import read_training_batch
+from deepvideo_tf.errors import ConfigError, ShardError, TrainingError, first_line
+from deepvideo_tf.training.checkpoints import generators_of
+from deepvideo_tf.training.metrics import HitAtK
+from deepvideo_tf.training.optimization import loss_of, optimizer_of
+
+logger = logging.getLogger(__name__)
+
+CHIEF_GONE_S = 10.0  # without a sign of the chief, after which it has ended
+KNOCK_EVERY_S = 1.0
+SERVER_THREADS = 8  # at least: with fewer a server may wait for itself
+AHEAD = 4  # batches handed out for each worker, at most
+
+
+def serve(cluster, job, index):
+    """Is a parameter server or a worker until the chief, once it has been seen, has gone, or SIGTERM comes.
+
+    Args:
+        cluster: dict from `cluster.cluster_of_environment`.
+        job: `ps` or `worker`.
+        index: number of this machine among those of its job.
+
+    Raises:
+        ConfigError: the address cannot be listened at.
+    """
+    threads = max(SERVER_THREADS, os.cpu_count() or 1)
+    config = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=threads)
+    try:
+        server = tf.distribute.Server(cluster, job_name=job, task_index=index, config=config)
+    except tf.errors.OpError as error:
+        raise ConfigError(f"{cluster[job][index]}: cannot be listened at: {first_line(error)}") from None
+    logger.info("%s %d serves at %s until the chief at %s ends", job, index, cluster[job][index], cluster["chief"][0])
+    ended = threading.Event()
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, lambda *_: ended.set()) if in_main else None
+    seen_s = None
+    try:
+        while not ended.wait(KNOCK_EVERY_S):
+            now_s = time.monotonic()
+            if _listens(cluster["chief"][0]):
+                seen_s = now_s
+            elif seen_s is not None and now_s - seen_s > CHIEF_GONE_S:
+                break
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, before)
+    del server
+
+
+def _listens(address):
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_EVERY_S):
+            return True
+    except OSError:
+        return False
+
+
+class Downpour:
+    """The chief's side: a cluster, and a model on its parameter servers.
+
+    Args:
+        cluster: dict from `cluster.cluster_of_environment`.
+    """
+
+    def __init__(self, cluster):
+        spec = tf.train.ClusterSpec(cluster)
+        resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+            spec, task_type="chief", task_id=0, rpc_layer="grpc"
+        )
+        self._strategy = tf.distribute.ParameterServerStrategy(resolver)
+        self._coordinator = tf.distribute.coordinator.ClusterCoordinator(self._strategy)
+        self._ahead = AHEAD * len(cluster["worker"])
+        self._pending: deque = deque()  # of clips and future results
+
+    def prepare(self, build, local, manifest, config, augmentation, class_weights):
+        """Builds the model on the parameter servers, with the weights and the optimiser's state of the chief's own.
+
+        Args:
+            build: function that makes an untrained model, its layers frozen that are to be.
+            local: the chief's own model, compiled.
+            manifest: of the train shards.
+            config: `TrainConfig`.
+            augmentation: dict of what `read_training_batch` takes besides places and seed.
+            class_weights: how much a clip of each class counts, `[class]`.
+        """
+        self._local = local
+        with self._strategy.scope():
+            self._remote = build()
+            self._remote.compile(optimizer_of(config), loss_of(config))
+            self._remote.optimizer.build(self._remote.trainable_variables)
+        for remote, variable in zip(_state(self._remote), _state(local), strict=True):
+            remote.assign(keras.ops.convert_to_numpy(variable))
+        self._step = self._step_function(manifest, config, augmentation, tf.constant(class_weights, tf.float32))
+
+    def fetch_weights(self):
+        """Copies weights and optimiser's state from the parameter servers into the chief's own model."""
+        with _telling_of_losses():
+            for remote, variable in zip(_state(self._remote), _state(self._local), strict=True):
+                variable.assign(keras.ops.convert_to_numpy(remote))
+
+    def schedule(self, batch, epoch, step, rate):
+        """Hands out a batch to whichever worker is free.
+
+        Args:
+            batch: list of (path, offset in bytes), from `TrainingPlaces`.
+            epoch: number of the epoch.
+            step: number of the batch within the epoch.
+            rate: the learning rate.
+        """
+        paths, offsets = zip(*batch, strict=True)
+        arguments = (
+            tf.constant(paths),
+            tf.constant(offsets, tf.int64),
+            tf.constant(epoch, tf.int64),
+            tf.constant(step, tf.int64),
+            tf.constant(rate, tf.float32),
+        )
+        with _telling_of_losses():
+            self._pending.append((len(batch), self._coordinator.schedule(self._step, args=arguments)))
+
+    def finished(self, *, all_of_them=False):
+        """Waits until few batches, or none, are under way.
+
+        Args:
+            all_of_them: whether to wait for all batches that were handed out.
+
+        Yields:
+            Mean loss, hits and clips of batches, in the order of the steps.
+        """
+        while len(self._pending) > (0 if all_of_them else self._ahead):
+            clips, result = self._pending.popleft()
+            with _telling_of_losses():
+                loss, hits = result.fetch()
+            yield float(loss), float(hits), clips
+
+    def _step_function(self, manifest, config, augmentation, class_weights):
+        model, hit = self._remote, HitAtK(1)._hits
+        optimizer = model.optimizer
+
+        def step(clips, targets, rate):
+            weights = tf.linalg.matvec(targets, class_weights) / tf.reduce_sum(targets, axis=1)
+            with tf.GradientTape() as tape:
+                logits = model(clips, training=True)
+                loss = model.compute_loss(y=targets, y_pred=logits, sample_weight=weights)
+                scaled = optimizer.scale_loss(loss)
+            optimizer.learning_rate.assign(rate)
+            variables = model.trainable_variables
+            optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
+            return tf.cast(loss, tf.float32), tf.reduce_sum(hit(targets, logits))
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None], tf.string),
+                tf.TensorSpec([None], tf.int64),
+                tf.TensorSpec([], tf.int64),
+                tf.TensorSpec([], tf.int64),
+                tf.TensorSpec([], tf.float32),
+            ]
+        )
+        def read_and_step(paths, offsets, epoch, number, rate):
+            clips, targets = read_training_batch(
+                paths,
+                offsets,
+                epoch,
+                number,
+                manifest,
+                config.clip,
+                batch_size=config.global_batch_size,
+                seed=config.seed,
+                **augmentation,
+            )
+            return self._strategy.run(step, (clips, targets, rate))
+
+        return read_and_step
+
+
+def _state(model):
+    """All that a step changes: weights, the counters of dropout's random generators, the optimiser's state."""
+    return [*model.weights, *generators_of(model), *model.optimizer.variables]
+
+
+@contextlib.contextmanager
+def _telling_of_losses():
+    """Says in one line what has happened to the cluster."""
+    try:
+        yield
+    except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError) as error:
+        raise ShardError(f"a worker cannot read its clips: {first_line(error)}") from None
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        raise TrainingError(
+            f"a parameter server was lost ({first_line(error)}): the same command, on all machines, goes on from the "
+            "last checkpoint"
+        ) from None
