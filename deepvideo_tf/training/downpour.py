@@ -25,8 +25,9 @@ from deepvideo_tf.training.optimization import loss_of, optimizer_of
 
 logger = logging.getLogger(__name__)
 
-CHIEF_GONE_S = 10.0  # without a sign of the chief, after which it has ended
 KNOCK_EVERY_S = 1.0
+CHIEF_ENDED_S = 3.0  # of its machine saying that nothing listens there any more
+CHIEF_LOST_S = 60.0  # of its machine saying nothing
 SERVER_THREADS = 8  # at least: with fewer a server may wait for itself
 AHEAD = 4  # batches handed out for each worker, at most
 
@@ -52,27 +53,46 @@ def serve(cluster, job, index):
     ended = threading.Event()
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, lambda *_: ended.set()) if in_main else None
-    seen_s = None
     try:
-        while not ended.wait(KNOCK_EVERY_S):
-            now_s = time.monotonic()
-            if _listens(cluster["chief"][0]):
-                seen_s = now_s
-            elif seen_s is not None and now_s - seen_s > CHIEF_GONE_S:
-                break
+        _wait_for_end(cluster["chief"][0], ended)
     finally:
         if in_main:
             signal.signal(signal.SIGTERM, before)
     del server
 
 
-def _listens(address):
+def _wait_for_end(chief, ended):
+    """Returns when the event is set, or when the chief was there and is gone."""
+    seen_s = None
+    while not ended.wait(KNOCK_EVERY_S):
+        problem, now_s = _knock(chief), time.monotonic()
+        if problem is None:
+            seen_s = now_s
+        elif seen_s is not None:
+            refused = isinstance(problem, ConnectionRefusedError)
+            if now_s - seen_s > (CHIEF_ENDED_S if refused else CHIEF_LOST_S):
+                return
+
+
+def _knock(address):
+    """None where something listens, else the OSError that tells why not."""
     host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_EVERY_S):
-            return True
-    except OSError:
-        return False
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_EVERY_S).close()
+    except OSError as problem:
+        return problem
+    return None
+
+
+def _wait_for_all(cluster):
+    """Waits for the servers; TensorFlow would wait as well, and say nothing."""
+    told = False
+    others = [(f"{job} {index}", place) for job in ("ps", "worker") for index, place in enumerate(cluster[job])]
+    while missing := [f"{name} at {place}" for name, place in others if _knock(place) is not None]:
+        if not told:
+            logger.info("waiting for %s", ", ".join(missing))
+        told = True
+        time.sleep(KNOCK_EVERY_S)
 
 
 class Downpour:
@@ -83,6 +103,7 @@ class Downpour:
     """
 
     def __init__(self, cluster):
+        _wait_for_all(cluster)
         spec = tf.train.ClusterSpec(cluster)
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
             spec, task_type="chief", task_id=0, rpc_layer="grpc"
