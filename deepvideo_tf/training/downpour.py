@@ -14,14 +14,11 @@ import threading
 import time
 from collections import deque
 
-import keras
 import tensorflow as tf
 
 from deepvideo_tf.data.dataset import read_training_batch
 from deepvideo_tf.errors import ConfigError, ShardError, TrainingError, first_line
-from deepvideo_tf.training.checkpoints import generators_of
-from deepvideo_tf.training.metrics import HitAtK
-from deepvideo_tf.training.optimization import loss_of, optimizer_of
+from deepvideo_tf.training.replica import Replica, clip_weights
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +92,14 @@ def _wait_for_all(cluster):
         time.sleep(KNOCK_EVERY_S)
 
 
+def _tell_of_lost_workers(record):
+    """In one line what TensorFlow tells in several; all else passes."""
+    if str(record.msg).startswith("Worker %s failed with"):
+        logger.warning("worker %s was lost: its batch goes to another one", str(record.args[0]).rpartition(":")[2])
+        return False
+    return True
+
+
 class Downpour:
     """The chief's side: a cluster, and a model on its parameter servers.
 
@@ -104,6 +109,7 @@ class Downpour:
 
     def __init__(self, cluster):
         _wait_for_all(cluster)
+        logging.getLogger("tensorflow").addFilter(_tell_of_lost_workers)  # once, however often it is added
         spec = tf.train.ClusterSpec(cluster)
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
             spec, task_type="chief", task_id=0, rpc_layer="grpc"
@@ -124,20 +130,13 @@ class Downpour:
             augmentation: dict of what `read_training_batch` takes besides places and seed.
             class_weights: how much a clip of each class counts, `[class]`.
         """
-        self._local = local
-        with self._strategy.scope():
-            self._remote = build()
-            self._remote.compile(optimizer_of(config), loss_of(config))
-            self._remote.optimizer.build(self._remote.trainable_variables)
-        for remote, variable in zip(_state(self._remote), _state(local), strict=True):
-            remote.assign(keras.ops.convert_to_numpy(variable))
-        self._step = self._step_function(manifest, config, augmentation, tf.constant(class_weights, tf.float32))
+        self._replica = Replica(self._strategy, build, local, config)
+        self._step = self._step_function(manifest, config, augmentation, class_weights)
 
     def fetch_weights(self):
         """Copies weights and optimiser's state from the parameter servers into the chief's own model."""
         with _telling_of_losses():
-            for remote, variable in zip(_state(self._remote), _state(self._local), strict=True):
-                variable.assign(keras.ops.convert_to_numpy(remote))
+            self._replica.fetch()
 
     def schedule(self, batch, epoch, step, rate):
         """Hands out a batch to whichever worker is free.
@@ -175,20 +174,6 @@ class Downpour:
             yield float(loss), float(hits), clips
 
     def _step_function(self, manifest, config, augmentation, class_weights):
-        model, hit = self._remote, HitAtK(1)._hits
-        optimizer = model.optimizer
-
-        def step(clips, targets, rate):
-            weights = tf.linalg.matvec(targets, class_weights) / tf.reduce_sum(targets, axis=1)
-            with tf.GradientTape() as tape:
-                logits = model(clips, training=True)
-                loss = model.compute_loss(y=targets, y_pred=logits, sample_weight=weights)
-                scaled = optimizer.scale_loss(loss)
-            optimizer.learning_rate.assign(rate)
-            variables = model.trainable_variables
-            optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
-            return tf.cast(loss, tf.float32), tf.reduce_sum(hit(targets, logits))
-
         @tf.function(
             input_signature=[
                 tf.TensorSpec([None], tf.string),
@@ -210,14 +195,11 @@ class Downpour:
                 seed=config.seed,
                 **augmentation,
             )
-            return self._strategy.run(step, (clips, targets, rate))
+            weights = clip_weights(targets, class_weights)
+            step = self._replica.step
+            return self._strategy.run(step, (clips, targets, weights, tf.ones_like(weights), rate))
 
         return read_and_step
-
-
-def _state(model):
-    """All that a step changes: weights, the counters of dropout's random generators, the optimiser's state."""
-    return [*model.weights, *generators_of(model), *model.optimizer.variables]
 
 
 @contextlib.contextmanager

@@ -56,7 +56,9 @@ from deepvideo_tf.training.checkpoints import (
 )
 from deepvideo_tf.training.cluster import cluster_of_environment
 from deepvideo_tf.training.downpour import Downpour, serve
+from deepvideo_tf.training.mirrored import Mirrored
 from deepvideo_tf.training.optimization import after_epoch, compile_model, learning_rate_at
+from deepvideo_tf.training.replica import clip_weights
 from deepvideo_tf.training.tensorboard import TensorBoard
 
 logger = logging.getLogger(__name__)
@@ -118,13 +120,13 @@ def train(
     check_number("checkpoint_minutes", checkpoint_minutes, least=0)
     check_number("max_bad_fraction", max_bad_fraction, least=0, below=1)
     _check_strategy(strategy, config)
-    downpour = None
+    devices = Mirrored() if strategy == "mirrored" else None
     if strategy == "downpour":
         cluster, job, index = cluster_of_environment()
         if job != "chief":
             serve(cluster, job, index)
             return None
-        downpour = Downpour(cluster)  # before anything lies on a device
+        devices = Downpour(cluster)  # before anything lies on a device
     manifest = read_manifest(shards_dir, "train")
     if len(manifest.classes) < 2:
         raise ConfigError(f"{shards_dir}: expected shards of 2 classes or more, found 1: {manifest.classes[0]!r}")
@@ -134,7 +136,7 @@ def train(
         with _dtype_policy(config.dtype_policy), naming_damage(shards_dir, "train", *_validation_split(shards_dir)):
             run = _begin(config, manifest, shards_dir, workdir, max_bad_fraction)
             run.checkpoint_s, run.on_step, run.on_epoch = 60 * checkpoint_minutes, on_step, on_epoch
-            run.downpour = downpour
+            run.devices = devices
             if run.progress.epoch < config.num_epochs:
                 _write_config(run)
                 _train_all_epochs(run)
@@ -209,7 +211,7 @@ class _TrainingRun:
     saved_at_s: float = 0.0
     told_to_stop: bool = False
     tensorboard: Any = None
-    downpour: Downpour | None = None
+    devices: Downpour | Mirrored | None = None
 
     def description(self):
         return Description(self.config, self.card, self.shards, self.progress)
@@ -227,6 +229,8 @@ def _check_strategy(strategy, config):
             f"strategy {strategy} trains networks on clips, not on features that are computed first: train "
             f"{FEATURE_HISTOGRAMS} without it, and with finetune={config.finetune} give cached_views=0"
         )
+    if strategy is not None and config.dtype_policy == "mixed_float16":
+        raise ConfigError(f"strategy {strategy} takes dtype_policy float32 or mixed_bfloat16, not mixed_float16")
 
 
 def _caches_features(config):
@@ -369,8 +373,8 @@ def _train_all_epochs(run):
         datasets = _histogram_datasets(run)
     else:
         datasets = _cached_datasets(run) if run.frozen else _datasets(run)
-    if run.downpour is not None:
-        datasets = _downpour_places(run), datasets[1]
+    if run.devices is not None:
+        datasets = _move_to_devices(run, datasets[0]), datasets[1]
     run.tensorboard = TensorBoard(
         run.workdir / "tensorboard",
         run.card,
@@ -414,10 +418,10 @@ def _training_set(run, first_epoch, first_step=0):
         max_bad_fraction=run.max_bad_fraction,
         **_augmentation(config),
     )
-    weights = tf.constant(run.class_weights, tf.float32)
+    class_weights = run.class_weights  # read here, outside of the graph
 
     def with_weights(clips, targets):
-        return clips, targets, tf.linalg.matvec(targets, weights) / tf.reduce_sum(targets, axis=1)
+        return clips, targets, clip_weights(targets, class_weights)
 
     return batches.map(with_weights)
 
@@ -431,8 +435,8 @@ def _augmentation(config):
     }
 
 
-def _downpour_places(run):
-    """As the training set of `_datasets`, of the places where the clips lie; the model is built on the servers."""
+def _move_to_devices(run, training):
+    """Builds the model where a strategy wants it; the training set as that takes it."""
     config = run.config
 
     def build():
@@ -440,7 +444,10 @@ def _downpour_places(run):
         transfer.freeze(model, config.finetune)
         return model
 
-    run.downpour.prepare(build, run.model, run.manifest, config, _augmentation(config), run.class_weights)
+    if isinstance(run.devices, Mirrored):
+        run.devices.prepare(build, run.model, config)
+        return training
+    run.devices.prepare(build, run.model, run.manifest, config, _augmentation(config), run.class_weights)
     folder = os.path.abspath(run.shards_dir)
     places = TrainingPlaces(folder, "train", seed=config.seed, max_bad_fraction=run.max_bad_fraction)
     return lambda epoch, first_step: places.batches(epoch, first_step, config.global_batch_size)
@@ -539,8 +546,8 @@ def _cached_order(run, epoch):
 def _train_epoch(run, training, validation):
     """Trains what is left of an epoch, judges it, and keeps it."""
     epoch, first_step = run.progress.epoch, run.progress.step
-    if first_step < run.steps_per_epoch and run.downpour is not None:
-        _pour_epoch(run, training(epoch, first_step))
+    if first_step < run.steps_per_epoch and run.devices is not None:
+        _train_on_devices(run, training(epoch, first_step))
     elif first_step < run.steps_per_epoch:
         run.trained.fit(
             training(epoch, first_step),
@@ -570,9 +577,9 @@ def _train_epoch(run, training, validation):
         _stop(run)
 
 
-def _pour_epoch(run, batches):
-    """Trains what is left of an epoch on the cluster: as `fit` with `_EveryStep`, but many steps are under way."""
-    downpour, progress = run.downpour, run.progress
+def _train_on_devices(run, batches):
+    """Trains what is left of an epoch: as `fit` with `_EveryStep`, but many steps may be under way."""
+    devices, progress = run.devices, run.progress
     run.saved_at_s = time.monotonic()
     run.metrics = run.metrics or [np.zeros_like(state) for state in metric_states(run.trained)]
 
@@ -587,18 +594,18 @@ def _pour_epoch(run, batches):
             _tell_step(run)
 
     for ahead, batch in enumerate(batches):
-        downpour.schedule(
+        devices.schedule(
             batch, progress.epoch, progress.step + ahead, _learning_rate(run, progress.total_steps + ahead)
         )
-        count(downpour.finished())
+        count(devices.finished())
         if run.told_to_stop or time.monotonic() - run.saved_at_s > run.checkpoint_s:
-            count(downpour.finished(all_of_them=True))
-            downpour.fetch_weights()
+            count(devices.finished(all_of_them=True))
+            devices.fetch_weights()
             _save(run)
         if run.told_to_stop:
             _stop(run)
-    count(downpour.finished(all_of_them=True))
-    downpour.fetch_weights()
+    count(devices.finished(all_of_them=True))
+    devices.fetch_weights()
     set_metric_states(run.trained, run.metrics)
 
 
