@@ -146,7 +146,6 @@ def test_a_server_ends_when_told_to(tmp_path):
         cluster.wait_for("worker 0 serves at", "worker")
         cluster.processes["worker", 0].terminate()
         assert cluster.processes["worker", 0].wait(20) == 0
-        cluster.start("worker")
 
 
 CLUSTER = {"chief": ["a:1"], "ps": ["b:1"], "worker": ["c:1", "c:2"]}
@@ -160,7 +159,7 @@ CLUSTER = {"chief": ["a:1"], "ps": ["b:1"], "worker": ["c:1", "c:2"]}
         ({"cluster": CLUSTER}, '"cluster" and "task" in JSON'),
         (
             {"cluster": CLUSTER, "task": {"type": "evaluator", "index": 0}},
-            "a task of type chief, ps, worker, found 'eval",
+            "worker, found 'eval",
         ),
         ({"cluster": CLUSTER, "task": {"type": "worker", "index": 2}}, "one of its 2 worker, from 0, found 2"),
         ({"cluster": CLUSTER, "task": {"type": "worker", "index": "0"}}, "one of its 2 worker, from 0, found '0'"),
@@ -185,6 +184,6 @@ def test_an_address_in_use_is_named(monkeypatch, run_program, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as used:
         cluster = CLUSTER | {"ps": [f"127.0.0.1:{used.getsockname()[1]}"]}
         monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": "ps", "index": 0}}))
-        done = run_program("train", *flags_of("nowhere", tmp_path / "run"))
+        done = run_program("train", "--strategy=downpour", *flags_of("nowhere", tmp_path / "run"))
     assert done.returncode == 1
     assert f"error: {cluster['ps'][0]}: cannot be listened at" in done.stderr.splitlines()[-1]
