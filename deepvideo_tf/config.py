@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from deepvideo_tf.errors import ConfigError
 
 OPTIMIZERS = ("sgd", "adamw")
+STRATEGIES = ("mirrored", "downpour")  # of training on several devices; no part of what a run is
 SCHEDULES = ("plateau", "constant", "cosine")
 LOSSES = ("softmax", "sigmoid")
 CLASS_WEIGHTS = ("none", "balanced")

@@ -32,6 +32,7 @@ from deepvideo_tf.config import (
     LOSSES,
     OPTIMIZERS,
     SCHEDULES,
+    STRATEGIES,
     TRAINABLE_CLIPS,
     TRAINABLE_NAMES,
     Place,
@@ -141,6 +142,13 @@ _PROCESS_ID = flags.DEFINE_integer(
 _COORDINATOR_ADDRESS = flags.DEFINE_string(
     "coordinator_address", None, "With --num_processes: HOST:PORT of process 0, which listens there."
 )
+_STRATEGY = flags.DEFINE_enum(
+    "strategy",
+    None,
+    STRATEGIES,
+    "mirrored: all devices of this machine share every batch. downpour: the machines that TF_CONFIG names, each with "
+    "this command, train asynchronously.",
+)
 _SEED = flags.DEFINE_integer("seed", _DEFAULTS.seed, "Of weights, order, augmentation and dropout.")
 
 
@@ -177,8 +185,11 @@ def main():
         seed=_SEED.value,
     )
     from deepvideo_tf.data.shards import read_manifest
+    from deepvideo_tf.training.cluster import cluster_of_environment
 
-    read_manifest(_SHARDS_DIR.value, "train")  # before TensorFlow takes its seconds
+    is_server = _STRATEGY.value == "downpour" and cluster_of_environment()[1] != "chief"
+    if not is_server:
+        read_manifest(_SHARDS_DIR.value, "train")  # before TensorFlow takes its seconds
     place = _place()
     if place is not None and not restarts.is_child():
         sys.exit(restarts.run_with_restarts([sys.executable, *sys.argv], _newest_checkpoint))
@@ -196,7 +207,10 @@ def main():
             checkpoint_minutes=_CHECKPOINT_MINUTES.value,
             on_step=_progress_bar(stack),
             on_epoch=_print_epoch,
+            strategy=_STRATEGY.value,
         )
+    if is_server:
+        return
     print(f"Run: {_WORKDIR.value}")
     if place is not None and place.number:
         print("Process 0 exports it")
@@ -215,6 +229,8 @@ def _place():
             if flag.value is not None:
                 raise ConfigError(f"--{flag.name} must be given with --num_processes. Received: {flag.value!r}")
         return None
+    if _STRATEGY.value is not None:
+        raise ConfigError(f"--strategy must not be given with --num_processes. Received: {_STRATEGY.value!r}")
     return Place(_process_id(), _NUM_PROCESSES.value, _COORDINATOR_ADDRESS.value)
 
 

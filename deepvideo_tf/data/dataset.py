@@ -4,6 +4,7 @@ The phases are: read, shuffle (records still encoded), choose the frames, decode
 batch. Everything random is a function of (seed, epoch, position in the epoch).
 """
 
+import array
 import contextlib
 import itertools
 import logging
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 INTERLEAVED_SHARDS = 16
 SHUFFLED_RECORDS, SHUFFLED_BYTES = 512, 64 << 20  # at most, shuffled at once
 BLOCK_BYTES = 4 << 20
+RECORD_BUFFER_BYTES = 256 << 10  # TensorFlow's default
 DEFAULT_MAX_BAD_FRACTION = 0.01
 
 
@@ -100,28 +102,20 @@ def make_dataset(
     reader = _Reader(manifest, shards_dir, max_bad_fraction)
 
     def one_epoch(epoch, skipped_steps):
-        seeds = tf.random.fold_in(tf.constant([seed, 0], tf.int64), epoch)
         encoded = reader.shuffled(seed, epoch, worker).enumerate().skip(skipped_steps * batch_size)
-        clips = encoded.map(
-            lambda position, record: _training_clip(
-                record,
-                manifest,
-                clip,
-                tf.random.fold_in(tf.random.fold_in(seeds, 2), position * workers + number),
-                colour_jitter,
-                time_jitter,
-                multi_label,
-            ),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-        batches = clips.batch(batch_size)
-        if not mixup_alpha:
-            return batches
-        return batches.enumerate(skipped_steps).map(
-            lambda step, batch: augment.mix_up(
-                tf.random.fold_in(tf.random.fold_in(seeds, 3), step * workers + number), *batch, mixup_alpha
-            )
+        return _training_batches(
+            encoded,
+            manifest,
+            clip,
+            batch_size=batch_size,
+            seed=seed,
+            epoch=epoch,
+            first_step=skipped_steps,
+            colour_jitter=colour_jitter,
+            time_jitter=time_jitter,
+            mixup_alpha=mixup_alpha,
+            multi_label=multi_label,
+            worker=worker,
         )
 
     next_epoch = tf.Variable(first_epoch, dtype=tf.int64, trainable=False)
@@ -143,6 +137,84 @@ def _validation_batches(manifest, shards_dir, clip, batch_size, worker, multi_la
     clips = _evaluation_clips(reader.in_order(stand_in=True), manifest, clip, num_views=1, multi_label=multi_label)
     batches = clips.map(lambda views, target, video_id: (views[0], target)).batch(batch_size)
     return batches.apply(tf.data.experimental.assert_cardinality(-(-records // batch_size))).prefetch(2)
+
+
+class TrainingPlaces:
+    """Where the clips of each training epoch lie: what `make_dataset(training=True)` reads, for others to read.
+
+    The order is the same, and so is what happens to damaged records. A shard is read, and its checksums are looked at,
+    the first time that it is come by; afterwards the places of its whole records are known.
+
+    Args:
+        shards_dir: the folder of shards.
+        split: `train`, `validation` or `test`.
+        seed: of the order.
+        max_bad_fraction: the part of the records that may be damaged.
+
+    Raises:
+        ShardError: the shards are missing, unfinished or damaged.
+    """
+
+    def __init__(self, shards_dir, split, *, seed, max_bad_fraction=DEFAULT_MAX_BAD_FRACTION):
+        self._reader = _PlaceReader(read_manifest(shards_dir, split), shards_dir, max_bad_fraction)
+        self._seed = seed
+
+    def batches(self, epoch, first_step, batch_size):
+        """Yields the steps of an epoch: lists of (path, offset in bytes), one for each clip of the batch.
+
+        Args:
+            epoch: number of the epoch.
+            first_step: batches that are left out, since they have been seen.
+            batch_size: clips in a batch; the last one may be smaller.
+
+        Yields:
+            List of (str, int).
+        """
+        places = self._reader.shuffled_records(self._seed, epoch, 0, 1)
+        places = itertools.islice(places, first_step * batch_size, None)
+        while batch := list(itertools.islice(places, batch_size)):
+            yield batch
+
+
+def read_training_batch(paths, offsets, epoch, step, manifest, clip, *, batch_size, seed, **augmentation):
+    """Reads one batch of a training epoch, in a graph: the very clips that `make_dataset` gives there.
+
+    Args:
+        paths: string `[clip]`, of the shards; a TFRecord's own checksums are looked at.
+        offsets: int64 `[clip]`, where in them the records begin, from `TrainingPlaces`.
+        epoch: int64 scalar, number of the epoch.
+        step: int64 scalar, number of the batch within the epoch.
+        manifest: `Manifest` of the shards.
+        clip: what the model sees.
+        batch_size: clips in a batch; the last one of an epoch may have fewer.
+        seed: as `make_dataset` has it.
+        **augmentation: `colour_jitter`, `time_jitter`, `mixup_alpha` and `multi_label`, as `make_dataset` has them.
+
+    Returns:
+        Clips, uint8 `[clip, time, height, width, 3]`, and targets, float32 `[clip, class]`.
+    """
+    string = tf.TensorSpec([], tf.string)
+
+    def record_at(path, offset):
+        variant = tf.raw_ops.TFRecordDatasetV2(
+            filenames=[path], compression_type="", buffer_size=RECORD_BUFFER_BYTES, byte_offsets=[offset]
+        )
+        return tf.data.experimental.from_variant(variant, string).take(1)
+
+    encoded = tf.data.Dataset.from_tensor_slices((paths, offsets)).interleave(
+        record_at, cycle_length=INTERLEAVED_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    batches = _training_batches(
+        encoded.enumerate(step * batch_size),
+        manifest,
+        clip,
+        batch_size=batch_size,
+        seed=seed,
+        epoch=epoch,
+        first_step=step,
+        **augmentation,
+    )
+    return batches.get_single_element()
 
 
 def make_evaluation_dataset(
@@ -354,10 +426,14 @@ class _Reader:
                 streams.extend(self._whole_records(path) for path in itertools.islice(waiting, 1))
 
     def _whole_records(self, path):
+        return (record for _, record in self._read(path))
+
+    def _read(self, path):
+        """Yields offset and record, of the whole ones of a shard."""
         count, damages = 0, []
-        for _, record in records.read_records(path, lambda *damage: damages.append(damage)):
+        for offset, record in records.read_records(path, lambda *damage: damages.append(damage)):
             count += 1
-            yield record
+            yield offset, record
         missing = self._records_of[path] - count
         if missing:
             self._lose(path, missing, damages)
@@ -370,6 +446,25 @@ class _Reader:
             logger.warning("%d damaged records of %d skipped so far", sum(self._lost.values()), self.records)
         if sum(self._lost.values()) > self._max_bad:
             raise ShardError(f"more than {self._max_bad:g} of {self.records} records are damaged")
+
+
+class _PlaceReader(_Reader):
+    """Yields the path and the offset of records in place of the records themselves."""
+
+    def __init__(self, manifest, shards_dir, max_bad_fraction):
+        super().__init__(manifest, shards_dir, max_bad_fraction)
+        self._offsets = {}
+
+    def _whole_records(self, path):
+        known = self._offsets.get(path)
+        if known is not None:
+            yield from ((path, offset) for offset in known)
+            return
+        offsets = array.array("q")
+        for offset, _ in self._read(path):
+            offsets.append(offset)
+            yield path, offset
+        self._offsets[path] = offsets
 
 
 def _again_and_again(once):
@@ -398,6 +493,47 @@ def _in_blocks(stream):
 def _from_blocks(blocks, *arguments):
     signature = tf.TensorSpec([None], tf.string)
     return tf.data.Dataset.from_generator(blocks, output_signature=signature, args=arguments).unbatch()
+
+
+def _training_batches(
+    encoded,
+    manifest,
+    clip,
+    *,
+    batch_size,
+    seed,
+    epoch,
+    first_step,
+    colour_jitter,
+    time_jitter,
+    mixup_alpha,
+    multi_label,
+    worker=(0, 1),
+):
+    """Batches of (clips, targets) out of (position in the epoch, record): what `make_dataset` does to an epoch."""
+    number, workers = worker  # which do not crop alike what they see at the same place of the epoch
+    seeds = tf.random.fold_in(tf.constant([seed, 0], tf.int64), epoch)
+    clips = encoded.map(
+        lambda position, record: _training_clip(
+            record,
+            manifest,
+            clip,
+            tf.random.fold_in(tf.random.fold_in(seeds, 2), position * workers + number),
+            colour_jitter,
+            time_jitter,
+            multi_label,
+        ),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    batches = clips.batch(batch_size)
+    if not mixup_alpha:
+        return batches
+    return batches.enumerate(first_step).map(
+        lambda step, batch: augment.mix_up(
+            tf.random.fold_in(tf.random.fold_in(seeds, 3), step * workers + number), *batch, mixup_alpha
+        )
+    )
 
 
 def _training_clip(record, manifest, clip, seed, colour_jitter, time_jitter, multi_label):

@@ -191,14 +191,14 @@ def _write(path, model, metrics, description):
     sync(path)
 
 
-def _generators(model):
-    """The counters of dropout's random generators, which Keras's weights files leave out."""
+def generators_of(model):
+    """The counters of dropout's random generators, which Keras's weights files leave out: a list of variables."""
     of_weights = {id(variable) for variable in model.weights}
     return [variable for variable in model.variables if id(variable) not in of_weights]
 
 
 def _generator_states(model):
-    return [keras.ops.convert_to_numpy(variable) for variable in _generators(model)]
+    return [keras.ops.convert_to_numpy(variable) for variable in generators_of(model)]
 
 
 def metric_states(model):
@@ -323,7 +323,7 @@ def load_states(path, model):
     try:
         with h5py.File(path, "r") as file:
             states = [file[STATES_KEY][str(number)][()] for number in range(len(file[STATES_KEY]))]
-        for generator in _generators(model):
+        for generator in generators_of(model):
             generator.assign(states.pop(0))
     except (OSError, KeyError, IndexError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"{path}: not a whole checkpoint: {first_line(error)}") from None

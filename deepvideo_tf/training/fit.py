@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import math
+import os
 import platform
 import shutil
 import signal
@@ -23,9 +24,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deepvideo_tf.config import FEATURE_HISTOGRAMS, ModelCard, TrainConfig, check_number, to_json
+from deepvideo_tf.config import FEATURE_HISTOGRAMS, STRATEGIES, ModelCard, TrainConfig, check_number, to_json
 from deepvideo_tf.data.dataset import (
     DEFAULT_MAX_BAD_FRACTION,
+    TrainingPlaces,
     check_clip,
     clips_by_class,
     make_dataset,
@@ -54,7 +56,11 @@ from deepvideo_tf.training.checkpoints import (
     set_aside_damaged,
     set_metric_states,
 )
+from deepvideo_tf.training.cluster import cluster_of_environment
+from deepvideo_tf.training.downpour import Downpour, serve
+from deepvideo_tf.training.mirrored import Mirrored
 from deepvideo_tf.training.optimization import after_epoch, compile_model, learning_rate_at
+from deepvideo_tf.training.replica import clip_weights
 from deepvideo_tf.training.tensorboard import TensorBoard
 
 logger = logging.getLogger(__name__)
@@ -72,6 +78,7 @@ def train(
     checkpoint_minutes=10.0,
     on_step=None,
     on_epoch=None,
+    strategy=None,
 ):
     """Trains a model on the `train` shards and ends by exporting it (section 3.3), if it is a network.
 
@@ -100,6 +107,10 @@ def train(
         on_step: called before the first and after each step with the clips seen so far and those to be seen in all, for
             a progress bar.
         on_epoch: called after each epoch with its number, from 1, and its losses, Hit@1 and learning rate, a dict.
+        strategy: how many devices train. None, one; `mirrored`, all of this machine, each with its share of every
+            batch; `downpour`, several machines, asynchronously, as `TF_CONFIG` has it: the chief does what is said
+            above, a parameter server or a worker serves until it ends. It is no part of what a run is, which may go on
+            with another one.
 
     Returns:
         Path of the exported SavedModel's version folder; None where there is none, or another process makes it.
@@ -115,6 +126,14 @@ def train(
     """
     check_number("checkpoint_minutes", checkpoint_minutes, least=0)
     check_number("max_bad_fraction", max_bad_fraction, least=0, below=1)
+    _check_strategy(strategy, config)
+    devices = Mirrored() if strategy == "mirrored" else None
+    if strategy == "downpour":
+        cluster, job, index = cluster_of_environment()
+        if job != "chief":
+            serve(cluster, job, index)
+            return None
+        devices = Downpour(cluster)  # before anything lies on a device
     manifest = read_manifest(shards_dir, "train")
     if len(manifest.classes) < 2:
         raise ConfigError(f"{shards_dir}: expected shards of 2 classes or more, found 1: {manifest.classes[0]!r}")
@@ -126,6 +145,7 @@ def train(
         with _dtype_policy(config.dtype_policy), naming_damage(shards_dir, "train", *_validation_split(shards_dir)):
             run = _begin(config, manifest, shards_dir, workdir, max_bad_fraction)
             run.checkpoint_s, run.on_step, run.on_epoch = 60 * checkpoint_minutes, on_step, on_epoch
+            run.devices = devices
             if run.progress.epoch < config.num_epochs:
                 if run.writes:
                     _write_config(run)
@@ -220,6 +240,7 @@ class _TrainingRun:
     saved_at_s: float = 0.0
     told_to_stop: bool = False
     tensorboard: Any = None
+    devices: Downpour | Mirrored | None = None
     worker: tuple[int, int] = (0, 1)  # which process this is, of those that train together, and how many these are
 
     @property
@@ -233,6 +254,22 @@ class _TrainingRun:
     @functools.cached_property  # it may take a look at all shards
     def class_weights(self):
         return _class_weights(self)
+
+
+def _check_strategy(strategy, config):
+    if strategy not in (None, *STRATEGIES):
+        raise ConfigError(f"strategy must be None or one of {', '.join(STRATEGIES)}. Received: {strategy!r}")
+    if strategy is not None and (config.model == FEATURE_HISTOGRAMS or _caches_features(config)):
+        raise ConfigError(
+            f"strategy {strategy} trains networks on clips, not on features that are computed first: train "
+            f"{FEATURE_HISTOGRAMS} without it, and with finetune={config.finetune} give cached_views=0"
+        )
+    if strategy is not None and config.dtype_policy == "mixed_float16":
+        raise ConfigError(f"strategy {strategy} takes dtype_policy float32 or mixed_bfloat16, not mixed_float16")
+
+
+def _caches_features(config):
+    return config.finetune in transfer.TRAINED_LAYERS and config.cached_views > 0
 
 
 def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
@@ -254,7 +291,7 @@ def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
         logger.info("weights from %s: %s; new: %s", config.init_from, ", ".join(taken), ", ".join(new) or "none")
     transfer.freeze(model, config.finetune)
     frozen, trained = None, model
-    if config.finetune in transfer.TRAINED_LAYERS and config.cached_views:
+    if _caches_features(config):
         frozen, trained = transfer.split_model(model, config.finetune)
     compile_model(trained, config)
     if trained is not model:
@@ -425,6 +462,8 @@ def _train_all_epochs(run):
         datasets = _histogram_datasets(run)
     else:
         datasets = _cached_datasets(run) if run.frozen else _datasets(run)
+    if run.devices is not None:
+        datasets = _move_to_devices(run, datasets[0]), datasets[1]
     if run.writes:
         run.tensorboard = _tensorboard(run)
     with _stopping_at_signals(run):
@@ -475,18 +514,42 @@ def _training_set(run, first_epoch, first_step=0):
         seed=config.seed,
         first_epoch=first_epoch,
         first_step=first_step,
-        colour_jitter=config.colour_jitter,
-        time_jitter=config.time_jitter,
-        mixup_alpha=config.mixup_alpha,
-        multi_label=config.loss == "sigmoid",
         max_bad_fraction=run.max_bad_fraction,
+        **_augmentation(config),
     )
-    weights = tf.constant(run.class_weights, tf.float32)
+    class_weights = run.class_weights  # read here, outside of the graph
 
     def with_weights(clips, targets):
-        return clips, targets, tf.linalg.matvec(targets, weights) / tf.reduce_sum(targets, axis=1)
+        return clips, targets, clip_weights(targets, class_weights)
 
     return batches.map(with_weights)
+
+
+def _augmentation(config):
+    return {
+        "colour_jitter": config.colour_jitter,
+        "time_jitter": config.time_jitter,
+        "mixup_alpha": config.mixup_alpha,
+        "multi_label": config.loss == "sigmoid",
+    }
+
+
+def _move_to_devices(run, training):
+    """Builds the model where a strategy wants it; the training set as that takes it."""
+    config = run.config
+
+    def build():
+        model = build_untrained(config, len(run.card.classes))
+        transfer.freeze(model, config.finetune)
+        return model
+
+    if isinstance(run.devices, Mirrored):
+        run.devices.prepare(build, run.model, config)
+        return training
+    run.devices.prepare(build, run.model, run.manifest, config, _augmentation(config), run.class_weights)
+    folder = os.path.abspath(run.shards_dir)
+    places = TrainingPlaces(folder, "train", seed=config.seed, max_bad_fraction=run.max_bad_fraction)
+    return lambda epoch, first_step: places.batches(epoch, first_step, config.global_batch_size)
 
 
 def _class_weights(run):
@@ -604,7 +667,9 @@ def _cached_order(run, epoch):
 def _train_epoch(run, training, validation):
     """Trains what is left of an epoch, judges it, and keeps it."""
     epoch, first_step = run.progress.epoch, run.progress.step
-    if first_step < run.steps_per_epoch:
+    if first_step < run.steps_per_epoch and run.devices is not None:
+        _train_on_devices(run, training(epoch, first_step))
+    elif first_step < run.steps_per_epoch:
         run.trained.fit(
             training(epoch, first_step),
             initial_epoch=epoch,
@@ -633,6 +698,38 @@ def _train_epoch(run, training, validation):
         run.on_epoch(epoch + 1, logs)
     if _is_told_to_stop(run):
         _stop(run)
+
+
+def _train_on_devices(run, batches):
+    """Trains what is left of an epoch: as `fit` with `_EveryStep`, but many steps may be under way."""
+    devices, progress = run.devices, run.progress
+    run.saved_at_s = time.monotonic()
+    run.metrics = run.metrics or [np.zeros_like(state) for state in metric_states(run.trained)]
+
+    def count(finished):
+        for loss, hits, clips in finished:
+            if not math.isfinite(loss):
+                raise _non_finite(run, loss)
+            run.metrics = [
+                state + more for state, more in zip(run.metrics, (loss * clips, clips, hits, clips), strict=True)
+            ]
+            run.progress = replace(run.progress, step=run.progress.step + 1, total_steps=run.progress.total_steps + 1)
+            _tell_step(run)
+
+    for ahead, batch in enumerate(batches):
+        devices.schedule(
+            batch, progress.epoch, progress.step + ahead, _learning_rate(run, progress.total_steps + ahead)
+        )
+        count(devices.finished())
+        if run.told_to_stop or time.monotonic() - run.saved_at_s > run.checkpoint_s:
+            count(devices.finished(all_of_them=True))
+            devices.fetch_weights()
+            _save(run)
+        if run.told_to_stop:
+            _stop(run)
+    count(devices.finished(all_of_them=True))
+    devices.fetch_weights()
+    set_metric_states(run.trained, run.metrics)
 
 
 def _tell_step(run):

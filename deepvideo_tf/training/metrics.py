@@ -25,9 +25,18 @@ class HitAtK(keras.metrics.MeanMetricWrapper):
         if not isinstance(k, int) or k < 1:
             raise ValueError(f"k must be a whole number, 1 or more. Received: {k!r}")
         self.k = k
-        super().__init__(self._hits, name=name or f"hit_at_{k}", dtype=dtype)
+        super().__init__(self.hits, name=name or f"hit_at_{k}", dtype=dtype)
 
-    def _hits(self, targets, scores):
+    def hits(self, targets, scores):
+        """Whether each example is a hit, 1 or 0: float32 `[example]`.
+
+        Args:
+            targets: `[example, class]`, above 0 where a label is true.
+            scores: `[example, class]`.
+
+        Returns:
+            Tensor.
+        """
         is_true = ops.cast(targets, "float32") > 0
         scores = ops.cast(scores, "float32")
         scores = ops.where(ops.isnan(scores), float("-inf"), scores)

@@ -20,6 +20,27 @@ def compile_model(model, config):
         model: from clips, or features, to logits.
         config: `TrainConfig`.
     """
+    model.compile(optimizer_of(config), loss_of(config), metrics=[HitAtK(1)])
+    model.optimizer.build(model.trainable_variables)
+    size = processes.local_devices()
+    examples, targets = (
+        np.zeros((size, *model.input_shape[1:]), model.input.dtype),
+        np.zeros((1, *model.output_shape[1:])),
+    )
+    # Builds the metrics, for which fit would draw a batch of its own.
+    model.test_on_batch(examples, np.repeat(targets, size, axis=0))
+    model.reset_metrics()
+
+
+def optimizer_of(config):
+    """The optimiser of a run, not built.
+
+    Args:
+        config: `TrainConfig`.
+
+    Returns:
+        Keras optimiser.
+    """
     common = {
         "name": config.optimizer,  # Keras's own names are numbered, and would make equal checkpoints differ
         "learning_rate": config.learning_rate,
@@ -27,17 +48,8 @@ def compile_model(model, config):
         "global_clipnorm": config.max_gradient_norm or None,
     }
     if config.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(**common)
-    else:
-        optimizer = keras.optimizers.SGD(momentum=float(config.momentum), **common)  # Keras refuses 0
-    model.compile(optimizer, loss_of(config), metrics=[HitAtK(1)])
-    model.optimizer.build(model.trainable_variables)
-    size = processes.local_devices()
-    examples = np.zeros((size, *model.input_shape[1:]), model.input.dtype)
-    model.test_on_batch(
-        examples, np.zeros((size, *model.output_shape[1:]))
-    )  # builds the metrics, for which fit would draw a batch of its own
-    model.reset_metrics()
+        return keras.optimizers.AdamW(**common)
+    return keras.optimizers.SGD(momentum=float(config.momentum), **common)  # Keras refuses 0
 
 
 def loss_of(config):

@@ -1,0 +1,216 @@
+"""Downpour SGD, the paper's own way of training on several machines (section 3.3), on TensorFlow's parameter servers.
+
+The weights lie on parameter servers. Each worker takes a batch, fetches the weights, computes the gradients and has the
+servers apply them, without waiting for the others. The chief hands out the batches, by the places where their records
+lie, and keeps the run's books.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections import deque
+
+import tensorflow as tf
+
+from deepvideo_tf.data.dataset import read_training_batch
+from deepvideo_tf.errors import ConfigError, ShardError, TrainingError, first_line
+from deepvideo_tf.training.replica import Replica, clip_weights
+
+logger = logging.getLogger(__name__)
+
+KNOCK_EVERY_S = 1.0
+CHIEF_ENDED_S = 3.0  # of its machine saying that nothing listens there any more
+CHIEF_LOST_S = 60.0  # of its machine saying nothing
+SERVER_THREADS = 8  # at least: with fewer a server may wait for itself
+AHEAD = 4  # batches handed out for each worker, at most
+
+
+def serve(cluster, job, index):
+    """Is a parameter server or a worker until the chief, once it has been seen, has gone, or SIGTERM comes.
+
+    Args:
+        cluster: dict from `cluster.cluster_of_environment`.
+        job: `ps` or `worker`.
+        index: number of this machine among those of its job.
+
+    Raises:
+        ConfigError: the address cannot be listened at.
+    """
+    threads = max(SERVER_THREADS, os.cpu_count() or 1)
+    config = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=threads)
+    try:
+        server = tf.distribute.Server(cluster, job_name=job, task_index=index, config=config)
+    except tf.errors.OpError as error:
+        raise ConfigError(f"{cluster[job][index]}: cannot be listened at: {first_line(error)}") from None
+    logger.info("%s %d serves at %s until the chief at %s ends", job, index, cluster[job][index], cluster["chief"][0])
+    ended = threading.Event()
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, lambda *_: ended.set()) if in_main else None
+    try:
+        _wait_for_end(cluster["chief"][0], ended)
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, before)
+    del server
+
+
+def _wait_for_end(chief, ended):
+    """Returns when the event is set, or when the chief was there and is gone."""
+    seen_s = None
+    while not ended.wait(KNOCK_EVERY_S):
+        problem, now_s = _knock(chief), time.monotonic()
+        if problem is None:
+            seen_s = now_s
+        elif seen_s is not None:
+            refused = isinstance(problem, ConnectionRefusedError)
+            if now_s - seen_s > (CHIEF_ENDED_S if refused else CHIEF_LOST_S):
+                return
+
+
+def _knock(address):
+    """None where something listens, else the OSError that tells why not."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_EVERY_S).close()
+    except OSError as problem:
+        return problem
+    return None
+
+
+def _wait_for_all(cluster):
+    """Waits for the servers; TensorFlow would wait as well, and say nothing."""
+    told = False
+    others = [(f"{job} {index}", place) for job in ("ps", "worker") for index, place in enumerate(cluster[job])]
+    while missing := [f"{name} at {place}" for name, place in others if _knock(place) is not None]:
+        if not told:
+            logger.info("waiting for %s", ", ".join(missing))
+        told = True
+        time.sleep(KNOCK_EVERY_S)
+
+
+def _tell_of_lost_workers(record):
+    """In one line what TensorFlow tells in several; all else passes."""
+    if str(record.msg).startswith("Worker %s failed with"):
+        logger.warning("worker %s was lost: its batch goes to another one", str(record.args[0]).rpartition(":")[2])
+        return False
+    return True
+
+
+class Downpour:
+    """The chief's side: a cluster, and a model on its parameter servers.
+
+    Args:
+        cluster: dict from `cluster.cluster_of_environment`.
+    """
+
+    def __init__(self, cluster):
+        _wait_for_all(cluster)
+        logging.getLogger("tensorflow").addFilter(_tell_of_lost_workers)  # once, however often it is added
+        spec = tf.train.ClusterSpec(cluster)
+        resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+            spec, task_type="chief", task_id=0, rpc_layer="grpc"
+        )
+        self._strategy = tf.distribute.ParameterServerStrategy(resolver)
+        self._coordinator = tf.distribute.coordinator.ClusterCoordinator(self._strategy)
+        self._ahead = AHEAD * len(cluster["worker"])
+        self._pending: deque = deque()  # of clips and future results
+
+    def prepare(self, build, local, manifest, config, augmentation, class_weights):
+        """Builds the model on the parameter servers, with the weights and the optimiser's state of the chief's own.
+
+        Args:
+            build: function that makes an untrained model, its layers frozen that are to be.
+            local: the chief's own model, compiled.
+            manifest: of the train shards.
+            config: `TrainConfig`.
+            augmentation: dict of what `read_training_batch` takes besides places and seed.
+            class_weights: how much a clip of each class counts, `[class]`.
+        """
+        self._replica = Replica(self._strategy, build, local, config)
+        self._step = self._step_function(manifest, config, augmentation, class_weights)
+
+    def fetch_weights(self):
+        """Copies weights and optimiser's state from the parameter servers into the chief's own model."""
+        with _telling_of_losses():
+            self._replica.fetch()
+
+    def schedule(self, batch, epoch, step, rate):
+        """Hands out a batch to whichever worker is free.
+
+        Args:
+            batch: list of (path, offset in bytes), from `TrainingPlaces`.
+            epoch: number of the epoch.
+            step: number of the batch within the epoch.
+            rate: the learning rate.
+        """
+        paths, offsets = zip(*batch, strict=True)
+        arguments = (
+            tf.constant(paths),
+            tf.constant(offsets, tf.int64),
+            tf.constant(epoch, tf.int64),
+            tf.constant(step, tf.int64),
+            tf.constant(rate, tf.float32),
+        )
+        with _telling_of_losses():
+            self._pending.append((len(batch), self._coordinator.schedule(self._step, args=arguments)))
+
+    def finished(self, *, all_of_them=False):
+        """Waits until few batches, or none, are under way.
+
+        Args:
+            all_of_them: whether to wait for all batches that were handed out.
+
+        Yields:
+            Mean loss, hits and clips of batches, in the order of the steps.
+        """
+        while len(self._pending) > (0 if all_of_them else self._ahead):
+            clips, result = self._pending.popleft()
+            with _telling_of_losses():
+                loss, hits = result.fetch()
+            yield float(loss), float(hits), clips
+
+    def _step_function(self, manifest, config, augmentation, class_weights):
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None], tf.string),
+                tf.TensorSpec([None], tf.int64),
+                tf.TensorSpec([], tf.int64),
+                tf.TensorSpec([], tf.int64),
+                tf.TensorSpec([], tf.float32),
+            ]
+        )
+        def read_and_step(paths, offsets, epoch, number, rate):
+            clips, targets = read_training_batch(
+                paths,
+                offsets,
+                epoch,
+                number,
+                manifest,
+                config.clip,
+                batch_size=config.global_batch_size,
+                seed=config.seed,
+                **augmentation,
+            )
+            weights = clip_weights(targets, class_weights)
+            step = self._replica.step
+            return self._strategy.run(step, (clips, targets, weights, tf.ones_like(weights), rate))
+
+        return read_and_step
+
+
+@contextlib.contextmanager
+def _telling_of_losses():
+    """Says in one line what has happened to the cluster."""
+    try:
+        yield
+    except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError) as error:
+        raise ShardError(f"a worker cannot read its clips: {first_line(error)}") from None
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        raise TrainingError(
+            f"a parameter server was lost ({first_line(error)}): the same command, on all machines, goes on from the "
+            "last checkpoint"
+        ) from None
