@@ -36,6 +36,7 @@ from deepvideo_tf.data.shards import Manifest, check_classes, manifest_path, rea
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
 from deepvideo_tf.exporting.saved_model import export_saved_model, exported_from, latest_version
 from deepvideo_tf.files import write_text_atomically
+from deepvideo_tf.paths import RemotePath, is_remote, on_disk, to_path
 from deepvideo_tf.training import initialization, transfer
 from deepvideo_tf.training.checkpoints import (
     Description,
@@ -108,6 +109,7 @@ def train(
     """
     check_number("checkpoint_minutes", checkpoint_minutes, least=0)
     check_number("max_bad_fraction", max_bad_fraction, least=0, below=1)
+    _check_place(config, shards_dir, workdir)
     manifest = read_manifest(shards_dir, "train")
     if len(manifest.classes) < 2:
         raise ConfigError(f"{shards_dir}: expected shards of 2 classes or more, found 1: {manifest.classes[0]!r}")
@@ -122,7 +124,7 @@ def train(
                 _train_all_epochs(run)
         if config.model == FEATURE_HISTOGRAMS:
             return None
-        export_dir = Path(workdir) / "saved_model"
+        export_dir = to_path(workdir) / "saved_model"
         exported = latest_version(export_dir)
         if exported is not None and exported_from(exported) == find_checkpoint(workdir, best=True).name:
             return exported
@@ -175,9 +177,9 @@ class _TrainingRun:
     config: TrainConfig
     card: ModelCard
     manifest: Manifest
-    shards_dir: Path
+    shards_dir: Path | RemotePath
     shards: str  # their hash when the run began
-    workdir: Path
+    workdir: Path | RemotePath
     max_bad_fraction: float
     model: keras.Model  # from clips to logits
     frozen: keras.Model | None  # from clips to features, if these are cached
@@ -226,9 +228,9 @@ def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
         config,
         card,
         manifest,
-        Path(shards_dir),
+        to_path(shards_dir),
         shards,
-        Path(workdir),
+        to_path(workdir),
         max_bad_fraction,
         model,
         frozen,
@@ -284,11 +286,21 @@ def _check_validation(manifest, shards_dir):
         raise ShardError(f"{shards_dir}: expected validation shards with the train shards' settings, found others")
 
 
+def _check_place(config, shards_dir, workdir):
+    """What is computed first is mapped into memory, which takes a file."""
+    if config.model == FEATURE_HISTOGRAMS:
+        on_disk("of feature_histograms, shards_dir", shards_dir)
+    if config.finetune in transfer.TRAINED_LAYERS and config.cached_views:
+        on_disk("with cached_views, workdir", workdir)
+
+
 @contextlib.contextmanager
 def _only_trainer(workdir):
     try:
-        Path(workdir).mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(Path(workdir) / ".train.lock", timeout=0):
+        workdir = to_path(workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = workdir / ".train.lock"
+        with contextlib.nullcontext() if is_remote(lock) else filelock.FileLock(lock, timeout=0):  # a bucket has none
             yield
     except filelock.Timeout:
         raise ModelFileError(f"{workdir}: another process is training there") from None
@@ -351,7 +363,8 @@ def _train_all_epochs(run):
         while run.progress.epoch < run.config.num_epochs:
             _train_epoch(run, *datasets)
     run.tensorboard.close()
-    shutil.rmtree(run.workdir / transfer.FEATURES_DIR, ignore_errors=True)
+    if not is_remote(run.workdir):
+        shutil.rmtree(run.workdir / transfer.FEATURES_DIR, ignore_errors=True)
 
 
 def _datasets(run):
