@@ -20,7 +20,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from tqdm import tqdm
 
-from deepvideo_tf.errors import DeepVideoError
+from deepvideo_tf.errors import DeepVideoError, first_line
 from deepvideo_tf.paths import is_remote, on_disk, scheme_of, to_path
 
 FAILED = 1
@@ -61,6 +61,8 @@ def run(main, *, positional=None, in_buckets=()):
             raise
         _fail(program, f"{error.filename or 'output'}: {error.strerror}", FAILED)
     except Exception as error:
+        if "gs://" in str(error) and type(error).__module__.startswith("tensorflow"):  # a bucket's, within a graph
+            _fail(program, first_line(error), FAILED)
         if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's
             raise
         _fail(program, f"not enough memory: {error}"[:200], FAILED)
@@ -88,6 +90,12 @@ def _parse(argv, program, module, positional, in_buckets):
         _fail(program, f"unexpected argument {arguments[1]!r}: this program takes flags only", WRONG_USAGE)
     if positional is not None and len(arguments) == 1:
         _fail(program, f"expected {positional}, found nothing", WRONG_USAGE)
+    try:
+        arguments[1:] = [
+            str(on_disk(positional.strip("."), value)) if scheme_of(value) else value for value in arguments[1:]
+        ]
+    except DeepVideoError as error:
+        _fail(program, str(error), WRONG_USAGE)
     return arguments
 
 

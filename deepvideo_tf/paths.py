@@ -21,7 +21,7 @@ from deepvideo_tf.errors import ConfigError, DeepVideoError, first_line
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 REMOTE_SCHEMES = ("gs", "ram")  # TensorFlow's own; ram lasts as long as the process, and is good for trying things out
-SUPPORTED = "a disk, file:/// and gs://"
+SUPPORTED = "a disk, file:/// or gs://BUCKET/..."
 REACH_S = 45
 COPY_BYTES = 8 << 20
 
@@ -61,7 +61,7 @@ def to_path(path):
         return Path(rest)
     if scheme in REMOTE_SCHEMES and rest.strip("/"):
         return RemotePath(f"{scheme}://{rest.strip('/')}")
-    raise ConfigError(f"{path}: expected a path on {SUPPORTED}BUCKET/..., which are supported")
+    raise ConfigError(f"{path}: expected a path on {SUPPORTED}")
 
 
 def on_disk(name, path):
@@ -332,5 +332,8 @@ def remove_tree(path):
     if not is_remote(path):
         shutil.rmtree(path)
         return
-    with path._telling():
-        path._gfile().rmtree(str(path))
+    with path._telling():  # `rmtree` wants an object for each folder, too
+        gfile = path._gfile()
+        for folder, _, names in gfile.walk(str(path)):
+            for name in names:
+                gfile.remove(f"{folder.rstrip('/')}/{name}")

@@ -105,8 +105,6 @@ def _chosen_pictures(runs):
         return ()
     from deepvideo_tf.pictures import choose_pictures
 
-    on_disk("with --pictures, --workdir", _WORKDIR.value)
-
     return choose_pictures(_PICTURES.value, runs)
 
 

@@ -23,6 +23,7 @@ from gcp_storage_emulator.handlers.buckets import create_bucket
 from gcp_storage_emulator.server import RequestHandler
 from gcp_storage_emulator.storage import Storage
 
+TOKEN = "token"
 HOSTS = ("www.googleapis.com", "storage.googleapis.com")
 
 
@@ -93,6 +94,10 @@ def one_at_a_time(method):
     """A method of the emulator, whose storage is not made for threads."""
 
     def answer(handler):
+        if handler.headers["Authorization"] != f"Bearer {TOKEN}":
+            handler.close_connection = True  # without having read what was sent
+            handler.send_error(401)
+            return
         with Handler.lock:
             method(handler)
 
@@ -121,7 +126,7 @@ def main():
     environment = {
         "https_proxy": f"http://127.0.0.1:{listening.server_port}",
         "CURL_CA_BUNDLE": str(public),
-        "GOOGLE_AUTH_TOKEN_FOR_TESTING": "token",
+        "GOOGLE_AUTH_TOKEN_FOR_TESTING": TOKEN,
         "NO_GCE_CHECK": "true",
     }
     print(json.dumps(environment), flush=True)
