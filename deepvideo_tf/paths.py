@@ -326,12 +326,19 @@ def move(source, target):
 def remove_tree(path):
     """Removes a folder and all that is in it.
 
+    Args:
+        path: `pathlib.Path` or `RemotePath`.
+
     Raises:
         OSError: it cannot be removed.
     """
-    if not is_remote(path):
+    if is_remote(path):
+        _remove_objects(path)
+    else:
         shutil.rmtree(path)
-        return
+
+
+def _remove_objects(path):
     with path._telling():  # `rmtree` wants an object for each folder, too
         gfile = path._gfile()
         for folder, _, names in gfile.walk(str(path)):

@@ -360,11 +360,15 @@ def save(scores: Scores, path):
         ModelFileError: it cannot be written.
     """
     path = to_path(path)
-    if is_remote(path):
+    if not is_remote(path):
+        _save_on_disk(scores, path)
+    else:
         with _writing_to(path), tempfile.TemporaryDirectory(prefix="deepvideo-scores-") as folder:
-            save(scores, Path(folder) / path.name)
+            _save_on_disk(scores, Path(folder) / path.name)
             upload(Path(folder) / path.name, path)
-        return
+
+
+def _save_on_disk(scores, path):
     temporary = path.with_name(f"unfinished-{os.getpid()}-{path.name}")
     try:
         with open(temporary, "wb") as file:

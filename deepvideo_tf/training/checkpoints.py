@@ -137,10 +137,12 @@ def save_checkpoint(workdir, model, metrics, description: Description, *, is_bes
         TrainingError: a weight is not finite; nothing is written.
     """
     _check_finite(model, description.progress)
-    if is_remote(workdir):
-        _save_remotely(workdir, model, metrics, description, is_best)
-        return
-    folder = Path(workdir) / CHECKPOINTS_DIR
+    save = _save_remotely if is_remote(workdir) else _save_on_disk
+    save(workdir, model, metrics, description, is_best)
+
+
+def _save_on_disk(workdir, model, metrics, description, is_best):
+    folder = to_path(workdir) / CHECKPOINTS_DIR
     temporary = folder / UNFINISHED_NAME
     try:
         folder.mkdir(exist_ok=True)
