@@ -25,7 +25,7 @@ from deepvideo_tf.data.decode_process import DecoderProcess
 from deepvideo_tf.engines import check_engine, run_tasks
 from deepvideo_tf.errors import BadVideoError, ConfigError, ModelFileError, ShardError
 from deepvideo_tf.files import hash_of, write_bytes_atomically, write_text_atomically
-from deepvideo_tf.paths import is_remote, move, remove_tree, to_path, upload
+from deepvideo_tf.paths import is_remote, move, remove_tree, sizes_of, to_path, upload
 
 logger = logging.getLogger(__name__)
 
@@ -137,9 +137,8 @@ def read_manifest(shards_dir, split, *, check_sizes=True):
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ShardError(f"{path}: not a manifest of shards: {type(error).__name__}: {error}") from None
     if check_sizes:
-        for shard in manifest.shards:
-            file = path.parent / shard["name"]
-            size = file.stat().st_size if file.exists() else None
+        files = [path.parent / shard["name"] for shard in manifest.shards]
+        for file, shard, size in zip(files, manifest.shards, sizes_of(files), strict=True):
             if size != shard["bytes"]:
                 came = "no such file" if size is None else f"{size} bytes"
                 raise ShardError(f"{file}: expected {shard['bytes']} bytes, as its manifest says, found {came}")
