@@ -23,7 +23,7 @@ from deepvideo_tf.errors import ConfigError, DeepVideoError, first_line
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 REMOTE_SCHEMES = ("gs", "ram")  # TensorFlow's own; ram lasts as long as the process, and is good for trying things out
 SUPPORTED = "a disk, file:/// or gs://BUCKET/..."
-REACH_S = 45
+REACH_S = 30
 COPY_BYTES = 8 << 20
 REQUESTS = 32  # at once
 
