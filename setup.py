@@ -37,6 +37,8 @@ PLOTS = ["matplotlib>=3.10,<4"]
 REPORT = [*PLOTS, *BASELINE, "jinja2>=3.1,<4"]
 DOCS = [*PLOTS, "furo>=2025.12", "myst-parser>=5,<6", "sphinx>=9,<10"]
 TEST = [
+    "cryptography>=44",
+    "gcp-storage-emulator>=2026.7",
     "hypothesis>=6.100",
     "ipykernel>=7,<8",
     "mypy>=2.4,<3",

@@ -22,6 +22,7 @@ from deepvideo_tf.data.decode_process import DecoderProcess
 from deepvideo_tf.engines import check_engine, run_tasks
 from deepvideo_tf.errors import BadVideoError, ShardError
 from deepvideo_tf.files import hash_of, write_bytes_atomically, write_text_atomically
+from deepvideo_tf.paths import on_disk
 from deepvideo_tf.prediction import predict_video
 from deepvideo_tf.predictors import find_model, load_predictor
 
@@ -243,6 +244,8 @@ def predict_many(
     for name, value in (("num_shards", num_shards), ("top", top), ("num_workers", num_workers or 1)):
         check_int(name, value, 1)
     check_engine(engine, ray_address)
+    on_disk("model_path", model_path)
+    on_disk("predictions_dir", predictions_dir)
     settings = PredictionSettings(
         os.path.abspath(model_path), top, clips_per_video, num_views, limits or DecodeLimits()
     )

@@ -20,19 +20,21 @@ from absl import app, flags
 from absl import logging as absl_logging
 from tqdm import tqdm
 
-from deepvideo_tf.errors import DeepVideoError
+from deepvideo_tf.errors import DeepVideoError, first_line
+from deepvideo_tf.paths import is_remote, on_disk, scheme_of, to_path
 
 FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
 
 
-def run(main, *, positional=None):
+def run(main, *, positional=None, in_buckets=()):
     """Runs a program: parses its flags, calls `main`, and turns what a user can cure into one line and a status.
 
     Args:
         main: called with no arguments, or with the list of positional arguments if `positional` is given.
         positional: what the positional arguments are, for the help (`VIDEO...`); None where there are none.
+        in_buckets: names of the flags whose files may lie in a bucket (`gs://`).
     """
     signal.signal(signal.SIGTERM, _interrupt)
     library_logger().addHandler(logging.StreamHandler())
@@ -43,7 +45,7 @@ def run(main, *, positional=None):
     try:
         app.run(
             lambda arguments: main(arguments[1:]) if positional else main(),
-            flags_parser=lambda argv: _parse(argv, program, sys.modules[main.__module__], positional),
+            flags_parser=lambda argv: _parse(argv, program, sys.modules[main.__module__], positional, in_buckets),
         )
     except DeepVideoError as error:
         _fail(program, str(error), FAILED)
@@ -59,6 +61,8 @@ def run(main, *, positional=None):
             raise
         _fail(program, f"{error.filename or 'output'}: {error.strerror}", FAILED)
     except Exception as error:
+        if "gs://" in str(error) and type(error).__module__.startswith("tensorflow"):  # a bucket's, within a graph
+            _fail(program, first_line(error), FAILED)
         if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's
             raise
         _fail(program, f"not enough memory: {error}"[:200], FAILED)
@@ -68,7 +72,7 @@ def _interrupt(*_):
     raise KeyboardInterrupt
 
 
-def _parse(argv, program, module, positional):
+def _parse(argv, program, module, positional, in_buckets):
     if any(argument in ("--help", "-help", "-h", "--helpfull", "--helpshort") for argument in argv[1:]):
         _print_help(program, module, positional)
         sys.exit(0)
@@ -81,11 +85,37 @@ def _parse(argv, program, module, positional):
     for flag in flags.FLAGS.get_flags_for_module(_flags_module(module)):
         if flag.value == "":
             _fail(program, f"--{flag.name} must not be empty", WRONG_USAGE)
+    _check_places(program, module, in_buckets)
     if positional is None and len(arguments) > 1:
         _fail(program, f"unexpected argument {arguments[1]!r}: this program takes flags only", WRONG_USAGE)
     if positional is not None and len(arguments) == 1:
         _fail(program, f"expected {positional}, found nothing", WRONG_USAGE)
+    try:
+        arguments[1:] = [
+            str(on_disk(positional.strip("."), value)) if scheme_of(value) else value for value in arguments[1:]
+        ]
+    except DeepVideoError as error:
+        _fail(program, str(error), WRONG_USAGE)
     return arguments
+
+
+def _check_places(program, module, in_buckets):
+    """Refuses addresses where paths on a disk are expected, and makes TensorFlow ready for those in buckets."""
+    needs_tensorflow = False
+    for flag in flags.FLAGS.get_flags_for_module(_flags_module(module)):
+        for value in flag.value if isinstance(flag.value, list) else [flag.value]:
+            if not isinstance(value, str) or scheme_of(value) is None or flag.name == "ray_address":
+                continue
+            try:
+                to_path(value) if flag.name in in_buckets else on_disk(f"--{flag.name}", value)
+            except DeepVideoError as error:
+                named = "" if str(error).startswith("--") else f"--{flag.name}: "
+                _fail(program, f"{named}{error}", WRONG_USAGE)
+            needs_tensorflow |= is_remote(value)
+        if isinstance(flag.value, str) and scheme_of(flag.value) == "file":
+            flag.value = str(to_path(flag.value))
+    if needs_tensorflow:
+        import_tensorflow()
 
 
 def _print_help(program, module, positional):
@@ -124,6 +154,8 @@ def quiet_libraries():
 def import_tensorflow():
     """Imports TensorFlow without the lines that its libraries print before their logging is set up."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # What TensorFlow reads ahead of each open object of a bucket; its own 64 MB would be 1 GB for 16 shards at once.
+    os.environ.setdefault("GCS_READ_CACHE_BLOCK_SIZE_MB", "8")
     with quiet_libraries():
         try:
             import tensorflow  # noqa: F401

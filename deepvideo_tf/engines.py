@@ -16,9 +16,9 @@ import threading
 import uuid
 import warnings
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from pathlib import Path
 
 from deepvideo_tf.errors import ConfigError, DeepVideoError, ShardError, first_line
+from deepvideo_tf.paths import is_remote, to_path
 
 ENGINES = ("local", "ray")
 # A task whose worker dies again and again is to blame for it; nodes that are taken away are not, so the number is high.
@@ -119,7 +119,7 @@ def _on_threads(function, tasks, new_worker, settings, num_workers, on_video):
 
 def _on_ray(function, tasks, new_worker, settings, num_workers, address, must_see, on_video):
     with _cluster(address) as (ray, is_ours):
-        _check_nodes(ray, Path(tasks[0].path).parent, must_see)
+        _check_nodes(ray, to_path(tasks[0].path).parent, must_see)
         remote = ray.remote(_do).options(num_cpus=1, max_retries=MAX_DEATHS, scheduling_strategy="SPREAD")
         waiting, numbers = iter(enumerate(tasks)), {}
         try:
@@ -218,7 +218,7 @@ def _check_nodes(ray, output_dir, must_see):
     import deepvideo_tf
 
     probe = output_dir / f"{uuid.uuid4().hex}.tmp"
-    probe.write_text("seen by all nodes")
+    probe.write_bytes(b"seen by all nodes")
     try:
         expected = [(str(path), _size(path)) for path in (*must_see, probe)]
         asked = {}
@@ -243,9 +243,10 @@ def _check_nodes(ray, output_dir, must_see):
 
 def _size(path):
     """Bytes of a file, -1 for a folder, None for nothing."""
-    if os.path.isdir(path):
+    path = to_path(path)
+    if path.is_dir():
         return -1
-    return os.path.getsize(path) if os.path.exists(path) else None
+    return path.stat().st_size if path.exists() else None
 
 
 def _problem_here(expected, version):
@@ -257,6 +258,7 @@ def _problem_here(expected, version):
     for path, size in expected:
         if _size(path) != size:
             return f"does not have {path} as this machine has it; all nodes need the same files under the same names"
-    if not os.access(os.path.dirname(expected[-1][0]), os.W_OK):
-        return f"may not write to {os.path.dirname(expected[-1][0])}"
+    output_dir = to_path(expected[-1][0]).parent
+    if not is_remote(output_dir) and not os.access(output_dir, os.W_OK):
+        return f"may not write to {output_dir}"
     return None

@@ -10,6 +10,7 @@ from deepvideo_tf.data.dataset import DEFAULT_MAX_BAD_FRACTION
 from deepvideo_tf.data.shards import read_manifest
 from deepvideo_tf.data.ucf101 import check_groups, ucf101_groups
 from deepvideo_tf.errors import ConfigError
+from deepvideo_tf.paths import RemotePath, to_path
 from deepvideo_tf.scores import (
     FORWARD,
     MOTION_ORDERS,
@@ -145,11 +146,11 @@ def _checked_ks(ks, num_classes):
 
 
 def _checked_runs(workdir, ensemble):
-    if isinstance(ensemble, (str, Path)):
+    if isinstance(ensemble, (str, Path, RemotePath)):
         raise ConfigError(f"ensemble must be a list of folders of runs. Received: {ensemble!r}")
     runs = list(ensemble) or [workdir]
     for number, run in enumerate(runs):
-        if Path(run).resolve() in [Path(other).resolve() for other in runs[:number]]:
+        if to_path(run).resolve() in [to_path(other).resolve() for other in runs[:number]]:
             raise ConfigError(f"ensemble must name each run once. Received: {run} twice")
     return runs
 

@@ -7,6 +7,8 @@ import shutil
 import uuid
 from pathlib import Path
 
+from deepvideo_tf.paths import is_remote, to_path
+
 
 def write_text_atomically(path, text):
     """Writes a UTF-8 text file under a temporary name, syncs it to the disk and renames it; for one writer at a time.
@@ -18,7 +20,9 @@ def write_text_atomically(path, text):
     Raises:
         OSError: it cannot be written.
     """
-    _write_atomically(Path(path), text.encode(), f"{Path(path).name}.tmp")  # the next one writes over a killed one's
+    _write_atomically(
+        to_path(path), text.encode(), f"{to_path(path).name}.tmp"
+    )  # the next one writes over a killed one's
 
 
 def write_bytes_atomically(path, content):
@@ -31,10 +35,13 @@ def write_bytes_atomically(path, content):
     Raises:
         OSError: it cannot be written.
     """
-    _write_atomically(Path(path), content, f"{Path(path).name}.{uuid.uuid4().hex}.tmp")
+    _write_atomically(to_path(path), content, f"{to_path(path).name}.{uuid.uuid4().hex}.tmp")
 
 
 def _write_atomically(path, content, temporary_name):
+    if is_remote(path):
+        path.write_bytes(content)  # an object appears when it is whole
+        return
     temporary = path.with_name(temporary_name)
     try:
         with open(temporary, "wb") as file:
@@ -52,7 +59,7 @@ def _write_atomically(path, content, temporary_name):
 
 def hash_of(path):
     """SHA-256 of a file's content, hexadecimal."""
-    with open(path, "rb") as file:
+    with to_path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

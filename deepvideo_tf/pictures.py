@@ -12,6 +12,7 @@ from deepvideo_tf.data.ucf101 import ucf101_groups
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.files import write_bytes_atomically, write_text_atomically
 from deepvideo_tf.models.first_layer import first_layer_filters, stream_views
+from deepvideo_tf.paths import on_disk
 from deepvideo_tf.saliency import occlusion_saliency
 from deepvideo_tf.scores import average_scores, read, scores_path
 from deepvideo_tf.training.checkpoints import find_checkpoint, load_run, read_description
@@ -40,6 +41,8 @@ def choose_pictures(names, runs):
         ConfigError: a name that is none, or of a picture that these runs cannot have.
         ModelFileError: a run cannot be read.
     """
+    for run in runs:
+        on_disk("with pictures, a run", run)
     missing = _missing(runs)
     if tuple(names) == ("all",):
         return tuple(name for name in PICTURES if name not in missing)

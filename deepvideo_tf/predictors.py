@@ -10,12 +10,12 @@ import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from deepvideo_tf.config import CARD_NAME, ModelCard, check_int, from_json
 from deepvideo_tf.errors import ConfigError, ModelFileError, first_line
+from deepvideo_tf.paths import on_disk, to_path
 
 SHA256_DIGITS = 64
 
@@ -82,9 +82,9 @@ def find_model(model_path):
     Raises:
         ModelFileError: it is none of these.
     """
-    path = Path(model_path)
+    path = to_path(model_path)
     if path.is_file() and path.suffix in (".tflite", ".onnx"):
-        return path.suffix[1:], path
+        return path.suffix[1:], on_disk("a TFLite or ONNX file that is to be read", path)
     if (path / "checkpoints").is_dir():
         return "run", path
     folders = path.iterdir() if path.is_dir() else ()
@@ -119,7 +119,7 @@ def read_saved_model_card(version_dir):
     Raises:
         ModelFileError: there is none, or it cannot be read.
     """
-    path = Path(version_dir) / "assets.extra" / CARD_NAME
+    path = to_path(version_dir) / "assets.extra" / CARD_NAME
     if not path.is_file():
         raise ModelFileError(
             f"{version_dir}: expected {CARD_NAME} in assets.extra, as deepvideo-export-saved-model writes it"
@@ -214,9 +214,9 @@ def _load_tflite(path, num_threads):
 
 def _check_hash(model_path, path, expected, count=-1):
     """Refuses a file whose first bytes are not those that were written: what reads it may crash on others."""
-    with open(path, "rb") as file:
+    with to_path(path).open("rb") as file:
         if hashlib.sha256(file.read(count)).hexdigest() != expected:
-            raise ModelFileError(f"{model_path}: {Path(path).name} is not what the model card says: it is damaged")
+            raise ModelFileError(f"{model_path}: {to_path(path).name} is not what the model card says: it is damaged")
 
 
 def _load_onnx(path, num_threads):

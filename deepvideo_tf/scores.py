@@ -26,6 +26,7 @@ from deepvideo_tf.data.dataset import (
 from deepvideo_tf.data.sampling import MAX_VIEWS
 from deepvideo_tf.data.shards import check_card, read_manifest
 from deepvideo_tf.errors import ModelFileError, ShardError, first_line
+from deepvideo_tf.paths import download, is_remote, to_path, upload
 from deepvideo_tf.training.checkpoints import load_run
 from deepvideo_tf.training.metrics import probabilities
 
@@ -67,7 +68,7 @@ class Scores:
 def scores_path(workdir, split, time_order=FORWARD):
     """Where the scores of a run stand."""
     ending = "" if time_order == FORWARD else f"-{time_order}"
-    return Path(workdir) / f"scores-{split}{ending}.npz"
+    return to_path(workdir) / f"scores-{split}{ending}.npz"
 
 
 def score_run(
@@ -192,7 +193,7 @@ def _compute(workdir, run, dataset, abouts, on_batch):
     numbers: dict[str, int] = {}
     is_true, clip_videos = [], array("q")
     with _writing_to(workdir), contextlib.ExitStack() as stack:
-        files = {order: stack.enter_context(tempfile.TemporaryFile(dir=workdir)) for order in abouts}
+        files = {order: stack.enter_context(tempfile.TemporaryFile(dir=_temporary_dir(workdir))) for order in abouts}
         for views, targets, ids in dataset.as_numpy_iterator():
             for order, file in files.items():
                 scores = _clip_scores(run, in_time_order(views, order, len(clip_videos)))
@@ -259,6 +260,11 @@ def _writing_to(folder):
         raise ModelFileError(f"{folder}: the scores cannot be written: {error.strerror}") from None
 
 
+def _temporary_dir(folder):
+    """Where a file without a name goes: into the folder, or the system's own if that is in a bucket."""
+    return None if folder is None or is_remote(folder) else to_path(folder)
+
+
 def _append(file, scores):
     # Written, not mapped: a full disk is then an error like any other, and not the end of the process.
     file.write(np.ascontiguousarray(scores, np.float32))
@@ -303,7 +309,7 @@ def average_scores(members, *, folder=None):
     if len(scores) == 1:
         return scores[0]
     num_classes = len(scores[0].classes)
-    with _writing_to(folder or tempfile.gettempdir()), tempfile.TemporaryFile(dir=folder) as file:
+    with _writing_to(folder or tempfile.gettempdir()), tempfile.TemporaryFile(dir=_temporary_dir(folder)) as file:
         for rows in row_chunks(scores[0].clip_scores):
             mean = np.mean([member.clip_scores[rows] for member in scores], axis=0, dtype=np.float64)
             _append(file, mean)
@@ -353,7 +359,16 @@ def save(scores: Scores, path):
     Raises:
         ModelFileError: it cannot be written.
     """
-    path = Path(path)
+    path = to_path(path)
+    if not is_remote(path):
+        _save_on_disk(scores, path)
+    else:
+        with _writing_to(path), tempfile.TemporaryDirectory(prefix="deepvideo-scores-") as folder:
+            _save_on_disk(scores, Path(folder) / path.name)
+            upload(Path(folder) / path.name, path)
+
+
+def _save_on_disk(scores, path):
     temporary = path.with_name(f"unfinished-{os.getpid()}-{path.name}")
     try:
         with open(temporary, "wb") as file:
@@ -388,13 +403,25 @@ def read(path):
     Raises:
         ModelFileError: there is no such file, or it is damaged or not one of this package's.
     """
+    path = to_path(path)
+    if not is_remote(path):
+        return _read(path, path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with tempfile.TemporaryDirectory(prefix="deepvideo-scores-") as folder:
+            return _read(download(path, folder), path)  # what is mapped stays there when its name has gone
+    except OSError as error:
+        raise ModelFileError(f"{path}: not a whole file of scores: {error.strerror}") from None
+
+
+def _read(local, path):
+    """What `read` gives, from a file on the disk that is, or is a copy of, `path`."""
+    try:
+        with zipfile.ZipFile(local) as archive:
             damaged = archive.testzip()
             if damaged:
                 raise ValueError(f"{damaged} does not match its checksum")
-            clip_scores = _map_member(path, archive.getinfo("clip_scores.npy"))
-        with np.load(path, allow_pickle=False) as file:
+            clip_scores = _map_member(local, archive.getinfo("clip_scores.npy"))
+        with np.load(local, allow_pickle=False) as file:
             arrays = {name: file[name] for name in _SMALL_ARRAYS}
         scores = Scores(
             video_ids=tuple(arrays["video_ids"].tolist()),

@@ -22,7 +22,7 @@ def main():
 
 
 def run():
-    cli.run(main)
+    cli.run(main, in_buckets=("workdir", "onnx_path"))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def main():
 
 
 def run():
-    cli.run(main)
+    cli.run(main, in_buckets=("workdir", "export_dir"))
 
 
 if __name__ == "__main__":

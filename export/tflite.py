@@ -55,7 +55,7 @@ def main():
 
 
 def run():
-    cli.run(main)
+    cli.run(main, in_buckets=("workdir", "tflite_path", "shards_dir"))
 
 
 if __name__ == "__main__":

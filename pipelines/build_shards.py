@@ -38,6 +38,7 @@ from deepvideo_tf.data import annotations
 from deepvideo_tf.engines import ENGINES, check_engine
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.files import write_text_atomically
+from deepvideo_tf.paths import to_path
 
 # Which flags each format needs, and which it takes besides.
 FORMATS = {
@@ -198,8 +199,9 @@ def _report_coverage(split, videos):
     report = annotations.coverage(videos)
     part = report["present"] / max(1, report["listed"])
     print(f"  {report['present']} of {report['listed']} listed videos are there ({part:.1%})")
-    os.makedirs(_SHARDS_DIR.value, exist_ok=True)
-    path = os.path.join(_SHARDS_DIR.value, f"{split}-coverage.json")
+    shards_dir = to_path(_SHARDS_DIR.value)
+    shards_dir.mkdir(parents=True, exist_ok=True)
+    path = shards_dir / f"{split}-coverage.json"
     write_text_atomically(path, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     print(f"  Coverage: {path}")
 
@@ -230,7 +232,7 @@ def _build(split, videos, spec, limits):
 
 
 def run():
-    cli.run(main)
+    cli.run(main, in_buckets=("shards_dir",))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ pictures.json, which says what is to be seen on each.
 
 import json
 import re
-from pathlib import Path
 
 from absl import flags
 
 from deepvideo_tf import cli
 from deepvideo_tf.files import write_text_atomically
+from deepvideo_tf.paths import on_disk, to_path
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Required. The run's folder; with --ensemble, any folder for the result.", required=True
@@ -74,7 +74,7 @@ def main():
     ensemble = _ENSEMBLE.value or []
     pictures = _chosen_pictures(ensemble or [_WORKDIR.value])
     if ensemble:
-        Path(_WORKDIR.value).mkdir(parents=True, exist_ok=True)
+        to_path(_WORKDIR.value).mkdir(parents=True, exist_ok=True)
     passes = (len(ensemble) or 1) + (_AGAINST.value is not None)
     with cli.progress(passes * manifest.records, "clip", _SPLIT.value) as on_batch:
         result = evaluate(
@@ -91,7 +91,7 @@ def main():
             on_batch=on_batch,
         )
     _print_result(result)
-    path = Path(_WORKDIR.value) / f"evaluation-{_SPLIT.value}.json"
+    path = to_path(_WORKDIR.value) / f"evaluation-{_SPLIT.value}.json"
     write_text_atomically(path, _to_text(result))
     print(f"Evaluation: {path}")
     if pictures:
@@ -111,7 +111,7 @@ def _chosen_pictures(runs):
 def _draw(names, result, groups):
     from deepvideo_tf.pictures import draw_pictures
 
-    folder = Path(_WORKDIR.value) / f"pictures-{_SPLIT.value}"
+    folder = on_disk("workdir", _WORKDIR.value) / f"pictures-{_SPLIT.value}"
     draw_pictures(names, result, _SHARDS_DIR.value, folder, groups=groups, max_bad_fraction=_MAX_BAD_FRACTION.value)
     print(f"Pictures: {folder} ({', '.join(names)})")
 
@@ -193,7 +193,7 @@ def _print_motion(motion):
 
 
 def run():
-    cli.run(main)
+    cli.run(main, in_buckets=("shards_dir", "workdir", "ensemble", "against"))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ For each split it prints class and length statistics and draws SHARDS/<split>-cl
 it looks for the same videos, UCF-101 groups and near-duplicate clips on both sides.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from deepvideo_tf import cli
+from deepvideo_tf.paths import to_path
 
 _SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. The folder of shards.", required=True)
 _CLIPS = flags.DEFINE_integer("clips", 12, "Sample clips to draw of each split.", lower_bound=1)
@@ -24,7 +23,7 @@ def main():
     cli.import_tensorflow()
     for split in splits:
         _print_statistics(split, statistics_of(_SHARDS_DIR.value, split))
-        path = Path(_SHARDS_DIR.value) / f"{split}-clips.png"
+        path = to_path(_SHARDS_DIR.value) / f"{split}-clips.png"
         write_contact_sheet(_SHARDS_DIR.value, split, path, clips=_CLIPS.value)
         print(f"  Sample clips: {path}")
     if len(splits) > 1:
@@ -56,7 +55,7 @@ def _print_findings(findings, splits):
 
 
 def run():
-    cli.run(main)
+    cli.run(main, in_buckets=("shards_dir",))
 
 
 if __name__ == "__main__":

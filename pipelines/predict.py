@@ -145,7 +145,7 @@ def _print_json(**data):
 
 
 def run():
-    cli.run(main, positional="VIDEO...")
+    cli.run(main, positional="VIDEO...", in_buckets=("model_path",))
 
 
 if __name__ == "__main__":

@@ -300,7 +300,7 @@ def _clip():
 
 
 def run():
-    cli.run(main)
+    cli.run(main, in_buckets=("shards_dir", "workdir", "init_from"))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def main():
 
 
 def run():
-    cli.run(main)
+    cli.run(main, in_buckets=("shards_dir",))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from deepvideo_tf.data.sampling import centred_frame_start, view_boxes
 from deepvideo_tf.data.shards import Manifest, read_manifest
 from deepvideo_tf.errors import ShardError
 from deepvideo_tf.files import hash_of, sync
+from deepvideo_tf.paths import on_disk
 
 logger = logging.getLogger(__name__)
 
@@ -229,7 +230,7 @@ def _digest(codebooks):
 @contextlib.contextmanager
 def _alone_in(shards_dir):
     """The folder of features, while no other process writes to it."""
-    folder = Path(shards_dir) / FOLDER
+    folder = on_disk("of feature_histograms, shards_dir", shards_dir) / FOLDER
     try:
         folder.mkdir(exist_ok=True)
         lock = filelock.FileLock(folder / ".lock")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deepvideo_tf.errors import AnnotationError, ConfigError
+from deepvideo_tf.paths import on_disk
 
 SPLITS = ("train", "validation", "test")
 VIDEO_SUFFIXES = frozenset(
@@ -93,6 +94,7 @@ class Annotations:
 
 
 def _check_video_root(video_root):
+    on_disk("video_root", video_root)
     if not os.path.isdir(video_root):
         came = "a file" if os.path.exists(video_root) else "nothing there"
         raise AnnotationError(f"{video_root}: expected the folder that holds the videos, found {came}")
@@ -523,6 +525,7 @@ def coverage(annotations):
 
 def _read_lines(path):
     """Yields (`path:line number`, text) for each line that is not empty; of a gzipped file too."""
+    on_disk("a list", path)
     try:
         with open(path, "rb") as file:
             is_gzip = file.read(2) == b"\x1f\x8b"

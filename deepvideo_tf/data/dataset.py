@@ -8,7 +8,6 @@ import array
 import contextlib
 import itertools
 import logging
-import os
 from collections import deque
 from dataclasses import replace
 
@@ -20,6 +19,7 @@ from deepvideo_tf.data import augment, records
 from deepvideo_tf.data.sampling import MAX_VIEWS, centred_frame_start, view_boxes
 from deepvideo_tf.data.shards import Manifest, read_manifest, verify_shards
 from deepvideo_tf.errors import ConfigError, ShardError
+from deepvideo_tf.paths import to_path
 
 logger = logging.getLogger(__name__)
 
@@ -363,7 +363,7 @@ class _Reader:
 
     def __init__(self, manifest, shards_dir, max_bad_fraction):
         self.records = manifest.records
-        self._paths = [os.path.join(shards_dir, shard["name"]) for shard in manifest.shards]
+        self._paths = [str(to_path(shards_dir) / shard["name"]) for shard in manifest.shards]
         self._records_of = dict(zip(self._paths, (shard["records"] for shard in manifest.shards), strict=True))
         mean_bytes = sum(shard["bytes"] for shard in manifest.shards) / max(1, manifest.records)
         self._shuffled = max(16, min(SHUFFLED_RECORDS, int(SHUFFLED_BYTES / mean_bytes)))

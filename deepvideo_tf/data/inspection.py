@@ -1,16 +1,17 @@
 """Looking at shards: what they hold, sample clips as a picture, and what two splits have in common."""
 
+import io
 import re
 import statistics
 from collections import Counter, defaultdict
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
 from deepvideo_tf.data.annotations import SPLITS, group_of
 from deepvideo_tf.data.shards import manifest_path, read_manifest
 from deepvideo_tf.errors import ConfigError, ShardError
+from deepvideo_tf.paths import is_remote, to_path
 
 SHEET_FRAMES = 8
 THUMBNAIL_PX = 96
@@ -97,7 +98,7 @@ def write_contact_sheet(shards_dir, split, path, *, clips=12):
     """
     from PIL import Image, ImageDraw
 
-    path = Path(path)
+    path = to_path(path)
     if path.suffix != ".png" or clips < 1:
         raise ConfigError(f"expected a path that ends in .png and 1 clip or more. Received: {str(path)!r}, {clips!r}")
     manifest = read_manifest(shards_dir, split)
@@ -114,7 +115,12 @@ def write_contact_sheet(shards_dir, split, path, *, clips=12):
             frame = Image.fromarray(_pixels(record["frames"][index], manifest.spec))
             frame = frame.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
             sheet.paste(frame, (column * THUMBNAIL_PX, number * height_px + LABEL_PX))
-    sheet.save(path)
+    if is_remote(path):
+        content = io.BytesIO()
+        sheet.save(content, "PNG")
+        path.write_bytes(content.getvalue())
+    else:
+        sheet.save(path)
 
 
 def _samples(manifest, shards_dir, count):
@@ -240,7 +246,7 @@ def _records(manifest, shards_dir):
     from deepvideo_tf.data.records import read_records, record_to_dict
 
     for shard in manifest.shards:
-        path = Path(shards_dir) / shard["name"]
+        path = to_path(shards_dir) / shard["name"]
         for _, record in read_records(path, lambda *damage, path=path: _refuse(path, *damage)):
             yield record_to_dict(record)
 

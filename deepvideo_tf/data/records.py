@@ -1,10 +1,11 @@
 """One stored clip as a `tf.train.SequenceExample`: the keys, writing, reading and parsing, in one place."""
 
-import os
 import struct
 
 import google_crc32c
 import tensorflow as tf
+
+from deepvideo_tf.paths import to_path
 
 VIDEO_ID = "video_id"
 LABELS = "labels"
@@ -69,8 +70,9 @@ def read_records(path, on_damage):
     Yields:
         (offset in bytes, record as bytes), whole records only.
     """
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
+    path = to_path(path)
+    size = path.stat().st_size
+    with path.open("rb") as file:
         offset = 0
         while offset < size:
             length = _record_length(file.read(_HEADER.size), size - offset)

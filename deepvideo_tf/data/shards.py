@@ -12,7 +12,7 @@ import itertools
 import json
 import logging
 import os
-import shutil
+import tempfile
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,8 @@ from deepvideo_tf.data.annotations import SPLITS, Annotations, LabelledVideo
 from deepvideo_tf.data.decode_process import DecoderProcess
 from deepvideo_tf.engines import check_engine, run_tasks
 from deepvideo_tf.errors import BadVideoError, ConfigError, ModelFileError, ShardError
-from deepvideo_tf.files import write_bytes_atomically, write_text_atomically
+from deepvideo_tf.files import hash_of, write_bytes_atomically, write_text_atomically
+from deepvideo_tf.paths import is_remote, move, remove_tree, sizes_of, to_path, upload
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class Manifest:
 
 def manifest_path(shards_dir, split):
     """Where the manifest of a split stands."""
-    return Path(shards_dir) / f"{split}-manifest.json"
+    return to_path(shards_dir) / f"{split}-manifest.json"
 
 
 def read_manifest(shards_dir, split, *, check_sizes=True):
@@ -110,11 +111,11 @@ def read_manifest(shards_dir, split, *, check_sizes=True):
     """
     path = manifest_path(shards_dir, split)
     if not path.exists():
-        if not Path(shards_dir).is_dir():
+        if not to_path(shards_dir).is_dir():
             raise ShardError(f"{shards_dir}: expected a folder of shards, found none")
         if _build_dir(shards_dir, split).exists():
             raise ShardError(f"{shards_dir}: the build of its {split} shards is unfinished; run it again to resume")
-        found = sorted(file.name.removesuffix("-manifest.json") for file in Path(shards_dir).glob("*-manifest.json"))
+        found = sorted(file.name.removesuffix("-manifest.json") for file in to_path(shards_dir).glob("*-manifest.json"))
         raise ShardError(f"{shards_dir}: expected shards of the split {split!r}, found {', '.join(found) or 'none'}")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -136,9 +137,8 @@ def read_manifest(shards_dir, split, *, check_sizes=True):
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ShardError(f"{path}: not a manifest of shards: {type(error).__name__}: {error}") from None
     if check_sizes:
-        for shard in manifest.shards:
-            file = path.parent / shard["name"]
-            size = file.stat().st_size if file.exists() else None
+        files = [path.parent / shard["name"] for shard in manifest.shards]
+        for file, shard, size in zip(files, manifest.shards, sizes_of(files), strict=True):
             if size != shard["bytes"]:
                 came = "no such file" if size is None else f"{size} bytes"
                 raise ShardError(f"{file}: expected {shard['bytes']} bytes, as its manifest says, found {came}")
@@ -212,14 +212,14 @@ def verify_shards(shards_dir, split, *, on_shard=None):
     manifest = read_manifest(shards_dir, split, check_sizes=False)
     problems = []
     for shard in manifest.shards:
-        path = Path(shards_dir) / shard["name"]
+        path = to_path(shards_dir) / shard["name"]
         problems += [
             {"file": str(path), "offset": offset, "problem": problem} for offset, problem in _damage(path, shard)
         ]
         if on_shard is not None:
             on_shard()
     known = {shard["name"] for shard in manifest.shards}
-    strange = sorted(file for file in Path(shards_dir).glob(f"{split}-*.tfrecord") if file.name not in known)
+    strange = sorted(file for file in to_path(shards_dir).glob(f"{split}-*.tfrecord") if file.name not in known)
     problems += [{"file": str(file), "offset": None, "problem": "not in the manifest"} for file in strange]
     return problems
 
@@ -228,9 +228,8 @@ def _damage(path, shard):
     """(offset, problem) pairs of one shard."""
     if not path.is_file():
         return [(None, "no such file")]
-    with open(path, "rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() == shard["sha256"]:
-            return []
+    if hash_of(path) == shard["sha256"]:
+        return []
     from deepvideo_tf.data.records import read_records
 
     found = []
@@ -268,7 +267,7 @@ def make_shard(task: ShardTask, decoder=None, on_video=None):
     if decoder is None:
         with DecoderProcess(task.limits) as own:
             return make_shard(task, own, on_video)
-    Path(task.path).parent.mkdir(parents=True, exist_ok=True)
+    to_path(task.path).parent.mkdir(parents=True, exist_ok=True)
     result = _write_shard(task, decoder, on_video)
     note = json.dumps({"fingerprint": task.fingerprint, "result": result})
     write_bytes_atomically(_note_path(task), note.encode())
@@ -278,6 +277,12 @@ def make_shard(task: ShardTask, decoder=None, on_video=None):
 def _write_shard(task, decoder, on_video):
     import tensorflow as tf
 
+    if is_remote(task.path):
+        with tempfile.TemporaryDirectory(prefix="deepvideo-shard-") as folder:
+            local = Path(folder) / "shard.tfrecord"
+            result = _write_shard(replace(task, path=str(local)), decoder, on_video)
+            upload(local, to_path(task.path))
+        return result
     # A name of its own: a worker that was given up for dead may still be writing the same shard.
     temporary = Path(f"{task.path}.{uuid.uuid4().hex}.tmp")
     try:
@@ -344,7 +349,9 @@ def shard_tasks(
         List of `ShardTask`, with absolute paths.
     """
     root = os.path.abspath(annotations.video_root)
-    build_dir = Path(os.path.abspath(_build_dir(shards_dir, split)))
+    build_dir = _build_dir(shards_dir, split)
+    if not is_remote(build_dir):
+        build_dir = Path(os.path.abspath(build_dir))
     num_shards = min(num_shards, len(annotations.videos))
     # Dealt out in an order that mixes the classes and is the same everywhere.
     order = sorted(annotations.videos, key=lambda video: hashlib.sha256(video.video_id.encode()).digest())
@@ -416,8 +423,8 @@ def build_shards(
         return _finished(shards_dir, split, fingerprint)
     where = {"engine": engine, "num_workers": num_workers, "ray_address": ray_address}
     try:
-        Path(shards_dir).mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(Path(shards_dir) / f".{split}-build.lock", timeout=0):
+        to_path(shards_dir).mkdir(parents=True, exist_ok=True)
+        with _only_builder(shards_dir, split):
             if manifest_path(shards_dir, split).exists():  # by another process, since we looked
                 return _finished(shards_dir, split, fingerprint)
             _build_dir(shards_dir, split).mkdir(exist_ok=True)
@@ -439,18 +446,24 @@ def check_free(shards_dir, split) -> None:
     Raises:
         ShardError: another process is at work.
     """
-    lock = Path(shards_dir) / f".{split}-build.lock"
-    if not lock.exists():
+    lock = to_path(shards_dir) / f".{split}-build.lock"
+    if is_remote(lock) or not lock.exists():
         return
     try:
-        with filelock.FileLock(lock, timeout=0):
+        with _only_builder(shards_dir, split):
             pass
     except filelock.Timeout:
         raise ShardError(f"{shards_dir}: another process is building its {split} shards") from None
 
 
+def _only_builder(shards_dir, split):
+    """A lock; a bucket has none."""
+    lock = to_path(shards_dir) / f".{split}-build.lock"
+    return contextlib.nullcontext() if is_remote(lock) else filelock.FileLock(lock, timeout=0)
+
+
 def _build_dir(shards_dir, split):
-    return Path(shards_dir) / f".{split}-build"
+    return to_path(shards_dir) / f".{split}-build"
 
 
 def _fingerprint(task, classes, split):
@@ -477,7 +490,7 @@ def _finished(shards_dir, split, fingerprint):
 
 def _make_shards(tasks, max_bad_fraction, where, on_video):
     """Results of all tasks; `where` is what `run_tasks` takes."""
-    for orphan in Path(tasks[0].path).parent.glob("*.tmp"):
+    for orphan in to_path(tasks[0].path).parent.glob("*.tmp"):
         orphan.unlink()  # of a worker that was killed
     listed = sum(len(task.videos) for task in tasks)
     must_see = [tasks[0].video_root, *_first_present(tasks)]
@@ -503,7 +516,7 @@ def _first_present(tasks):
 
 
 def _note_path(task):
-    return Path(task.path).with_suffix(".json")
+    return to_path(task.path).with_suffix(".json")
 
 
 def _earlier_result(task):
@@ -511,7 +524,7 @@ def _earlier_result(task):
     try:
         note = json.loads(_note_path(task).read_text(encoding="utf-8"))
         result = note["result"]
-        is_whole = note["fingerprint"] == task.fingerprint and os.path.getsize(task.path) == result["bytes"]
+        is_whole = note["fingerprint"] == task.fingerprint and to_path(task.path).stat().st_size == result["bytes"]
     except (OSError, ValueError, KeyError, TypeError):
         return None  # no note, or one that a power cut has damaged
     # A bad video may have met a busy machine: it gets another chance.
@@ -531,12 +544,12 @@ def _finish(annotations, shards_dir, split, tasks, fingerprint, results):
     skipped = [item for result in results for item in result["skipped"]]
     if len(skipped) == len(annotations.videos):
         raise ShardError(f"{shards_dir}: none of the {len(skipped)} videos can be decoded")
-    for earlier in Path(shards_dir).glob(f"{split}-[0-9]*-of-[0-9]*.tfrecord"):
+    for earlier in to_path(shards_dir).glob(f"{split}-[0-9]*-of-[0-9]*.tfrecord"):
         earlier.unlink()  # of a build that was killed here, and perhaps of another number of shards
     shards = []
     for number, (task, result) in enumerate(zip(tasks, results, strict=True)):
         name = f"{split}-{number:05d}-of-{len(tasks):05d}.tfrecord"
-        os.replace(task.path, Path(shards_dir) / name)
+        move(to_path(task.path), to_path(shards_dir) / name)
         shards.append({"name": name, **{key: result[key] for key in ("records", "bytes", "sha256", "videos")}})
     data = {
         "version": MANIFEST_VERSION,
@@ -552,5 +565,5 @@ def _finish(annotations, shards_dir, split, tasks, fingerprint, results):
     }
     data["checksum"] = _checksum(data)
     write_text_atomically(manifest_path(shards_dir, split), json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-    shutil.rmtree(_build_dir(shards_dir, split))
+    remove_tree(_build_dir(shards_dir, split))
     return read_manifest(shards_dir, split)

@@ -5,12 +5,12 @@ import os
 import shutil
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
 from deepvideo_tf.config import check_choice, check_int
 from deepvideo_tf.errors import ShardError
+from deepvideo_tf.paths import on_disk
 
 FRAME_RATE_FPS = 25
 SIZE_PX = 128
@@ -98,7 +98,7 @@ def make_synthetic(
     check_choice("camera_motion", camera_motion, (False, True))
     controls = {"off_centre": bool(off_centre), "camera_motion": bool(camera_motion)}
     arguments = {"kind": kind, "videos_per_class": videos_per_class, "seed": seed, **controls}
-    video_root = Path(video_root)
+    video_root = on_disk("video_root", video_root)
     if video_root.is_dir() and any(video_root.iterdir()):
         _check_made_before(video_root, arguments)
         return video_root

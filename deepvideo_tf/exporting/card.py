@@ -3,7 +3,6 @@
 import json
 import platform
 from importlib import metadata
-from pathlib import Path
 
 import keras
 
@@ -11,6 +10,7 @@ import deepvideo_tf
 from deepvideo_tf.config import FEATURE_HISTOGRAMS, FUSIONS, to_json
 from deepvideo_tf.errors import ModelFileError
 from deepvideo_tf.models.description import describe
+from deepvideo_tf.paths import to_path
 from deepvideo_tf.training.checkpoints import Run
 
 MAX_FILE_GIB = 2
@@ -112,7 +112,7 @@ def check_size(model, path):
 def _metrics(run):
     """By split, what an evaluation in the run's folder says of this checkpoint."""
     metrics = {}
-    for path in sorted(Path(run.checkpoint).parent.parent.glob("evaluation-*.json")):
+    for path in sorted(to_path(run.checkpoint).parent.parent.glob("evaluation-*.json")):
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
             if result["checkpoints"] != [run.checkpoint.name]:

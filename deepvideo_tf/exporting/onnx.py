@@ -19,6 +19,7 @@ from deepvideo_tf.exporting.card import (
     with_probabilities,
 )
 from deepvideo_tf.files import write_bytes_atomically
+from deepvideo_tf.paths import to_path
 from deepvideo_tf.predictors import SHA256_DIGITS
 from deepvideo_tf.training.checkpoints import load_run
 
@@ -41,7 +42,7 @@ def export_onnx(workdir, path):
             convert are missing.
         ConfigError: the path does not end in `.onnx`.
     """
-    path = Path(path)
+    path = to_path(path)
     if path.suffix != ".onnx":
         raise ConfigError(f"onnx_path must end in .onnx. Received: {str(path)!r}")
     try:

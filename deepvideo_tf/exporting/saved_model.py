@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import filelock
@@ -16,11 +17,13 @@ from deepvideo_tf.config import CARD_NAME, DecodeLimits, check_choice
 from deepvideo_tf.errors import ConfigError, ModelFileError, first_line
 from deepvideo_tf.exporting.card import LABELS_NAME, card_text, check_exportable, labels_text, with_probabilities
 from deepvideo_tf.files import hash_of, sync
+from deepvideo_tf.paths import is_remote, remove_tree, to_path, upload
 from deepvideo_tf.predictors import read_saved_model_card
 from deepvideo_tf.training.checkpoints import Run, load_run
 
 PRECISIONS = ("float32", "bfloat16")
 TOP_CLASSES = 5
+GRAPH_NAME = "saved_model.pb"
 EXTRA_ASSETS = "assets.extra"  # TensorFlow Serving's name for what a server may use
 WARMUP_NAME = "tf_serving_warmup_requests"  # and for the requests that it sends itself before it answers others'
 
@@ -56,9 +59,11 @@ def export_saved_model(workdir, export_dir, *, precision="float32"):
     check_choice("precision", precision, PRECISIONS)
     run = load_run(workdir)
     check_exportable(run)
-    export_dir = Path(export_dir)
+    export_dir = to_path(export_dir)
     if (export_dir / "checkpoints").is_dir():
         raise ConfigError(f"export_dir must be a folder for versions, not that of a run. Received: {str(export_dir)!r}")
+    if is_remote(export_dir):
+        return _export_remotely(run, export_dir, precision)
     unfinished = export_dir / ".unfinished"
     try:
         export_dir.mkdir(parents=True, exist_ok=True)
@@ -87,9 +92,34 @@ def latest_version(export_dir):
 
 def version_folders(export_dir):
     """The version folders, by their numbers."""
-    folders = Path(export_dir).iterdir() if Path(export_dir).is_dir() else ()
-    versions = [folder for folder in folders if re.fullmatch("[0-9]+", folder.name) and folder.is_dir()]
+    export_dir = to_path(export_dir)
+    folders = export_dir.iterdir() if export_dir.is_dir() else ()
+    versions = [folder for folder in folders if re.fullmatch("[0-9]+", folder.name) and _is_version(folder)]
     return sorted(versions, key=lambda folder: int(folder.name))
+
+
+def _is_version(folder):
+    return (folder / GRAPH_NAME).is_file() if is_remote(folder) else folder.is_dir()
+
+
+def _export_remotely(run, export_dir, precision):
+    """Makes the folder on the disk and copies it file by file, last the graph: without it, it is no version."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="deepvideo-export-") as temporary:
+            local = Path(temporary)
+            _write_saved_model(run, local, precision, export_dir.name)
+            latest = latest_version(export_dir)
+            published = export_dir / str(int(latest.name) + 1 if latest else 1)
+            if published.is_dir():
+                remove_tree(published)  # of an export that was killed
+            files = sorted(path for path in local.rglob("*") if path.is_file())
+            for path in sorted(files, key=lambda path: path.name == GRAPH_NAME):
+                upload(path, published / path.relative_to(local).as_posix())
+    except OSError as error:
+        raise ModelFileError(f"{error.filename or export_dir}: cannot be written: {error.strerror}") from None
+    except tf.errors.OpError as error:
+        raise ModelFileError(f"{export_dir}: cannot be written: {first_line(error.message)}") from None
+    return published
 
 
 def exported_from(version_dir):
@@ -110,7 +140,7 @@ def _write_saved_model(run: Run, path, precision, name):
     labels.unlink()
     extra = path / EXTRA_ASSETS
     extra.mkdir()
-    graph_sha256 = hash_of(path / "saved_model.pb")  # TensorFlow checks the variables itself, this file it trusts
+    graph_sha256 = hash_of(path / GRAPH_NAME)  # TensorFlow checks the variables itself, this file it trusts
     card = card_text(run, model, format="SavedModel", precision=precision, graph_sha256=graph_sha256)
     (extra / CARD_NAME).write_text(card, encoding="utf-8")
     _write_warmup(run.card, extra / WARMUP_NAME, name)

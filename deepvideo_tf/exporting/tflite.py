@@ -25,6 +25,7 @@ from deepvideo_tf.exporting.card import (
 )
 from deepvideo_tf.exporting.low_rank import reduce_rank
 from deepvideo_tf.files import write_bytes_atomically
+from deepvideo_tf.paths import to_path
 from deepvideo_tf.training.checkpoints import load_run
 
 QUANTIZATIONS = ("float32", "float16", "dynamic_int8", "int8")
@@ -63,7 +64,7 @@ def export_tflite(workdir, path, *, quantization="float32", dense_rank=None, con
         ConfigError: an argument is outside its range, or there are no shards where they are needed.
         ShardError: the shards are missing or damaged, or have other classes.
     """
-    path = Path(path)
+    path = to_path(path)
     if path.suffix != ".tflite":
         raise ConfigError(f"tflite_path must end in .tflite. Received: {str(path)!r}")
     check_choice("quantization", quantization, QUANTIZATIONS)

@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import h5py
 import keras
@@ -29,6 +30,7 @@ from deepvideo_tf.config import FEATURE_HISTOGRAMS, ModelCard, TrainConfig, from
 from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError, first_line
 from deepvideo_tf.files import hash_of, reserve, sync
 from deepvideo_tf.models.registry import build_model
+from deepvideo_tf.paths import RemotePath, download, is_remote, to_path, upload
 from deepvideo_tf.training import processes
 
 logger = logging.getLogger(__name__)
@@ -37,9 +39,12 @@ CHECKPOINTS_DIR = "checkpoints"
 NAME = re.compile(r"(step|best)-(\d{8,})-([0-9a-f]{16})\.weights\.h5")
 UNFINISHED_NAME = "unfinished.weights.h5"
 KEPT = 3
+HASH_DIGITS = 16
 HDF5_OVERHEAD_BYTES = 4096  # of one variable, at most
 DESCRIPTION_KEY = "deepvideo_tf"
 STATES_KEY = "deepvideo_tf_states"
+
+_copies: dict[str, tuple[TemporaryDirectory, Path]] = {}  # of the checkpoint in a bucket that was read last
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Run:
     config: TrainConfig
     card: ModelCard
     model: keras.Model
-    checkpoint: Path
+    checkpoint: Path | RemotePath
     shards: str
     inputs: Callable[[np.ndarray], np.ndarray]
 
@@ -109,7 +114,7 @@ def has_checkpoints(workdir):
 
 def _listed(workdir, kind):
     """Checkpoints of a kind, the newest first."""
-    folder = Path(workdir) / CHECKPOINTS_DIR
+    folder = to_path(workdir) / CHECKPOINTS_DIR
     found = [(match, path) for path in _files(folder) if (match := NAME.fullmatch(path.name)) and match[1] == kind]
     return [path for match, path in sorted(found, key=lambda item: int(item[0][2]), reverse=True)]
 
@@ -133,7 +138,12 @@ def save_checkpoint(workdir, model, metrics, description: Description, *, is_bes
         TrainingError: a weight is not finite; nothing is written.
     """
     _check_finite(model, description.progress)
-    folder = Path(workdir) / CHECKPOINTS_DIR
+    save = _save_remotely if is_remote(workdir) else _save_on_disk
+    save(workdir, model, metrics, description, is_best)
+
+
+def _save_on_disk(workdir, model, metrics, description, is_best):
+    folder = to_path(workdir) / CHECKPOINTS_DIR
     temporary = folder / UNFINISHED_NAME
     try:
         folder.mkdir(exist_ok=True)
@@ -150,6 +160,23 @@ def save_checkpoint(workdir, model, metrics, description: Description, *, is_bes
     except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk by either
         with contextlib.suppress(OSError):
             temporary.unlink()
+        raise ModelFileError(f"{folder}: no checkpoint can be written: {first_line(error)}") from None
+
+
+def _save_remotely(workdir, model, metrics, description, is_best):
+    """As `save_checkpoint`, into a bucket: made on the disk, then copied to its own name, where it appears whole."""
+    folder = to_path(workdir) / CHECKPOINTS_DIR
+    try:
+        with TemporaryDirectory(prefix="deepvideo-checkpoint-") as temporary:
+            local = Path(temporary) / UNFINISHED_NAME
+            _write(local, model, metrics, description)
+            ending = f"{description.progress.total_steps:08d}-{hash_of(local)[:HASH_DIGITS]}.weights.h5"
+            for kind in ("best", "step") if is_best else ("step",):
+                upload(local, folder / f"{kind}-{ending}")
+        remove_superseded(workdir, f"step-{ending}")
+        for path in _listed(workdir, "best")[1:] if is_best else []:
+            path.unlink()
+    except (OSError, RuntimeError) as error:
         raise ModelFileError(f"{folder}: no checkpoint can be written: {first_line(error)}") from None
 
 
@@ -213,7 +240,20 @@ def set_metric_states(model, states):
 
 
 def _hash_of(path):
-    return hash_of(path)[:16]
+    return hash_of(_local(path))[:HASH_DIGITS]
+
+
+def _local(path):
+    """The file itself on a disk; of one in a bucket a copy, which HDF5 needs, kept until another one is asked for."""
+    if not is_remote(path):
+        return path
+    if str(path) not in _copies:  # its name has its hash: it is still the same
+        for folder, _ in _copies.values():
+            folder.cleanup()
+        _copies.clear()
+        folder = TemporaryDirectory(prefix="deepvideo-checkpoint-")
+        _copies[str(path)] = folder, download(path, folder.name)
+    return _copies[str(path)][1]
 
 
 def _link(source, target):
@@ -276,7 +316,7 @@ def read_description(path):
         ModelFileError: it is damaged or not one of this package's.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(_local(path), "r") as file:
             data = json.loads(file[DESCRIPTION_KEY][()].tobytes())
         best = data["progress"]["best"]
         return Description(
@@ -302,7 +342,7 @@ def load_weights(path, model):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns where it leaves a layer as it was
-            model.load_weights(path)
+            model.load_weights(_local(path))
     except (OSError, KeyError, ValueError, RuntimeError, UserWarning) as error:
         raise ModelFileError(f"{path}: its weights do not load: {first_line(error)}") from None
 
@@ -321,7 +361,7 @@ def load_states(path, model):
         ModelFileError: the checkpoint is damaged or belongs to another model.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(_local(path), "r") as file:
             states = [file[STATES_KEY][str(number)][()] for number in range(len(file[STATES_KEY]))]
         for generator in generators_of(model):
             generator.assign(states.pop(0))

@@ -39,6 +39,7 @@ from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, Trainin
 from deepvideo_tf.exporting.export_process import export_in_process
 from deepvideo_tf.exporting.saved_model import export_saved_model, exported_from, latest_version
 from deepvideo_tf.files import write_text_atomically
+from deepvideo_tf.paths import RemotePath, is_remote, on_disk, to_path
 from deepvideo_tf.training import initialization, processes, transfer
 from deepvideo_tf.training.checkpoints import (
     CHECKPOINTS_DIR,
@@ -126,6 +127,7 @@ def train(
     """
     check_number("checkpoint_minutes", checkpoint_minutes, least=0)
     check_number("max_bad_fraction", max_bad_fraction, least=0, below=1)
+    _check_place(config, shards_dir, workdir)
     _check_strategy(strategy, config)
     devices: Downpour | Mirrored | None = Mirrored() if strategy == "mirrored" else None
     if strategy == "downpour":
@@ -152,7 +154,7 @@ def train(
                 _train_all_epochs(run)
         if config.model == FEATURE_HISTOGRAMS or not is_first:
             return None
-        export_dir = Path(workdir) / "saved_model"
+        export_dir = to_path(workdir) / "saved_model"
         exported = latest_version(export_dir)
         if exported is not None and exported_from(exported) == find_checkpoint(workdir, best=True).name:
             return exported
@@ -224,9 +226,9 @@ class _TrainingRun:
     config: TrainConfig
     card: ModelCard
     manifest: Manifest
-    shards_dir: Path
+    shards_dir: Path | RemotePath
     shards: str  # their hash when the run began
-    workdir: Path
+    workdir: Path | RemotePath
     max_bad_fraction: float
     model: keras.Model  # from clips to logits
     frozen: keras.Model | None  # from clips to features, if these are cached
@@ -300,9 +302,9 @@ def _begin(config, manifest, shards_dir, workdir, max_bad_fraction):
         config,
         card,
         manifest,
-        Path(shards_dir),
+        to_path(shards_dir),
         shards,
-        Path(workdir),
+        to_path(workdir),
         max_bad_fraction,
         model,
         frozen,
@@ -333,7 +335,7 @@ def _newest_checkpoint(workdir, worker):
     name = processes.text_of_first(found.name if found else "")
     if not name:
         return None
-    path = Path(workdir) / CHECKPOINTS_DIR / name
+    path = to_path(workdir) / CHECKPOINTS_DIR / name
     if processes.any_of_all(not path.exists()):
         raise ModelFileError(f"{path}: expected in all processes, which must see one folder; not all do")
     return path
@@ -410,11 +412,21 @@ def _check_validation(manifest, shards_dir):
         raise ShardError(f"{shards_dir}: expected validation shards with the train shards' settings, found others")
 
 
+def _check_place(config, shards_dir, workdir):
+    """What is computed first is mapped into memory, which takes a file."""
+    if config.model == FEATURE_HISTOGRAMS:
+        on_disk("of feature_histograms, shards_dir", shards_dir)
+    if config.finetune in transfer.TRAINED_LAYERS and config.cached_views:
+        on_disk("with cached_views, workdir", workdir)
+
+
 @contextlib.contextmanager
 def _only_trainer(workdir):
     try:
-        Path(workdir).mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(Path(workdir) / ".train.lock", timeout=0):
+        workdir = to_path(workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = workdir / ".train.lock"
+        with contextlib.nullcontext() if is_remote(lock) else filelock.FileLock(lock, timeout=0):  # a bucket has none
             yield
     except filelock.Timeout:
         raise ModelFileError(f"{workdir}: another process is training there") from None
@@ -472,6 +484,7 @@ def _train_all_epochs(run):
             _train_epoch(run, *datasets)
     if run.writes:
         run.tensorboard.close()
+    if run.writes and not is_remote(run.workdir):
         shutil.rmtree(run.workdir / transfer.FEATURES_DIR, ignore_errors=True)
 
 
