@@ -120,7 +120,7 @@ def train(
     check_number("checkpoint_minutes", checkpoint_minutes, least=0)
     check_number("max_bad_fraction", max_bad_fraction, least=0, below=1)
     _check_strategy(strategy, config)
-    devices = Mirrored() if strategy == "mirrored" else None
+    devices: Downpour | Mirrored | None = Mirrored() if strategy == "mirrored" else None
     if strategy == "downpour":
         cluster, job, index = cluster_of_environment()
         if job != "chief":
