@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 
+import keras
 import tensorflow as tf
 
 from deepvideo_tf.data.dataset import read_training_batch
@@ -101,6 +102,26 @@ def _tell_of_lost_workers(record):
     return False
 
 
+class _LockedSGD(keras.optimizers.SGD):
+    """SGD whose steps wait for one another, variable by variable.
+
+    Keras reads a momentum, computes and writes it: of two workers that do so at once, one would lose its gradient.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        if not self.momentum:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle,
+            accum=self.momentums[self._get_variable_index(variable)].value.handle,
+            lr=tf.cast(learning_rate, variable.dtype),
+            grad=tf.cast(gradient, variable.dtype),
+            momentum=tf.cast(self.momentum, variable.dtype),
+            use_locking=True,
+        )
+
+
 class Downpour:
     """The chief's side: a cluster, and a model on its parameter servers.
 
@@ -131,7 +152,7 @@ class Downpour:
             augmentation: dict of what `read_training_batch` takes besides places and seed.
             class_weights: how much a clip of each class counts, `[class]`.
         """
-        self._replica = Replica(self._strategy, build, local, config)
+        self._replica = Replica(self._strategy, build, local, config, _LockedSGD)
         self._step = self._step_function(manifest, config, augmentation, class_weights)
 
     def fetch_weights(self):
