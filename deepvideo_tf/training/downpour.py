@@ -231,8 +231,7 @@ def _telling_of_losses():
         yield
     except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError) as error:
         raise ShardError(f"a worker cannot read its clips: {first_line(error)}") from None
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
         raise TrainingError(
-            f"a parameter server was lost ({first_line(error)}): the same command, on all machines, goes on from the "
-            "last checkpoint"
+            "a parameter server was lost: the same command, on all machines, goes on from the last checkpoint"
         ) from None
