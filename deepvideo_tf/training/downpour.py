@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 
+import keras
 import tensorflow as tf
 
 from deepvideo_tf.data.dataset import read_training_batch
@@ -93,11 +94,32 @@ def _wait_for_all(cluster):
 
 
 def _tell_of_lost_workers(record):
-    """In one line what TensorFlow tells in several; all else passes."""
+    """In one line what TensorFlow's coordinator tells in many; what ends the run comes as an exception as well."""
+    if record.filename != "cluster_coordinator.py":
+        return True
     if str(record.msg).startswith("Worker %s failed with"):
         logger.warning("worker %s was lost: its batch goes to another one", str(record.args[0]).rpartition(":")[2])
-        return False
-    return True
+    return False
+
+
+class _LockedSGD(keras.optimizers.SGD):
+    """SGD whose steps wait for one another, variable by variable.
+
+    Keras reads a momentum, computes and writes it: of two workers that do so at once, one would lose its gradient.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        if not self.momentum:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle,
+            accum=self.momentums[self._get_variable_index(variable)].value.handle,
+            lr=tf.cast(learning_rate, variable.dtype),
+            grad=tf.cast(gradient, variable.dtype),
+            momentum=tf.cast(self.momentum, variable.dtype),
+            use_locking=True,
+        )
 
 
 class Downpour:
@@ -130,7 +152,7 @@ class Downpour:
             augmentation: dict of what `read_training_batch` takes besides places and seed.
             class_weights: how much a clip of each class counts, `[class]`.
         """
-        self._replica = Replica(self._strategy, build, local, config)
+        self._replica = Replica(self._strategy, build, local, config, _LockedSGD)
         self._step = self._step_function(manifest, config, augmentation, class_weights)
 
     def fetch_weights(self):
@@ -209,8 +231,7 @@ def _telling_of_losses():
         yield
     except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError) as error:
         raise ShardError(f"a worker cannot read its clips: {first_line(error)}") from None
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
         raise TrainingError(
-            f"a parameter server was lost ({first_line(error)}): the same command, on all machines, goes on from the "
-            "last checkpoint"
+            "a parameter server was lost: the same command, on all machines, goes on from the last checkpoint"
         ) from None

@@ -32,11 +32,12 @@ def compile_model(model, config):
     model.reset_metrics()
 
 
-def optimizer_of(config):
+def optimizer_of(config, sgd=keras.optimizers.SGD):
     """The optimiser of a run, not built.
 
     Args:
         config: `TrainConfig`.
+        sgd: the class that is `sgd`.
 
     Returns:
         Keras optimiser.
@@ -49,7 +50,7 @@ def optimizer_of(config):
     }
     if config.optimizer == "adamw":
         return keras.optimizers.AdamW(**common)
-    return keras.optimizers.SGD(momentum=float(config.momentum), **common)  # Keras refuses 0
+    return sgd(momentum=float(config.momentum), **common)  # Keras refuses 0
 
 
 def loss_of(config):

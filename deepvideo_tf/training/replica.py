@@ -27,16 +27,17 @@ class Replica:
         build: function that makes an untrained model, its layers frozen that are to be.
         local: the run's own model, compiled, whose weights and optimiser's state it begins with.
         config: `TrainConfig`.
+        sgd: the class that is the optimiser `sgd`.
     """
 
-    def __init__(self, strategy, build, local, config):
+    def __init__(self, strategy, build, local, config, sgd=keras.optimizers.SGD):
         self._local, self._hit = local, HitAtK(1)
         self._shares, self._max_norm = strategy.num_replicas_in_sync, 0.0
         if self._shares > 1:
             self._max_norm, config = config.max_gradient_norm, replace(config, max_gradient_norm=0.0)
         with strategy.scope():
             self._model = build()
-            self._model.compile(optimizer_of(config), loss_of(config))
+            self._model.compile(optimizer_of(config, sgd), loss_of(config))
             self._model.optimizer.build(self._model.trainable_variables)
             _copy(local, self._model)
 
