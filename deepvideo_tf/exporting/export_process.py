@@ -6,9 +6,9 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from deepvideo_tf.errors import DeepVideoError, ModelFileError
+from deepvideo_tf.paths import to_path
 
 
 def export_in_process(workdir, export_dir):
@@ -32,7 +32,7 @@ def export_in_process(workdir, export_dir):
     if result.returncode:
         reason = result.stderr.strip() or f"status {result.returncode}"
         raise ModelFileError(f"{export_dir}: no SavedModel can be made: {reason.splitlines()[-1]}")
-    return Path(result.stdout.splitlines()[-1])
+    return to_path(result.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":
