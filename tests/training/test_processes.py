@@ -259,7 +259,7 @@ def test_a_command_that_gets_nowhere_is_given_up(monkeypatch, caplog):
     monkeypatch.setattr(restarts, "MAX_LOSSES", 2)
     with pytest.raises(TrainingError, match="lost a process of the run 3 times without a new checkpoint"):
         restarts.run_with_restarts(command("sys.exit(75)"), lambda: None)
-    assert len([line for line in caplog.messages if "going on from the beginning" in line]) == 2
+    assert len([line for line in caplog.messages if "going on from its last checkpoint" in line]) == 2
 
 
 @pytest.mark.parametrize("flags", [["--process_id=0"], ["--coordinator_address=a:1"]])
