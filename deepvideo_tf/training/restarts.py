@@ -71,7 +71,7 @@ def run_with_restarts(command, newest_checkpoint):
                 raise TrainingError(
                     f"lost a process of the run {losses} times without a new checkpoint; the same command goes on"
                 )
-            logger.warning("a process of this run was lost; going on from %s", newest or "its last checkpoint, if there is one")
+            logger.warning("a process of this run was lost; going on from its last checkpoint, if there is one")
             child.pause(min(FIRST_PAUSE_S * 2 ** (losses - 1), LONGEST_PAUSE_S))
 
 
