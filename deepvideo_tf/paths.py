@@ -326,14 +326,14 @@ def sizes_of(files):
     Returns:
         Iterator of int or None.
     """
-
-    def size_of(file):
-        return file.stat().st_size if file.exists() else None
-
     if not files or not is_remote(files[0]):
-        return map(size_of, files)
+        return map(_size_of, files)
     with ThreadPoolExecutor(REQUESTS) as pool:  # an answer takes a while, thousands of them minutes
-        return iter(list(pool.map(size_of, files)))
+        return iter(list(pool.map(_size_of, files)))
+
+
+def _size_of(file):
+    return file.stat().st_size if file.exists() else None
 
 
 def move(source, target):
