@@ -43,6 +43,7 @@ def test_tensorflows_answers_are_worth_comparing(of_tensorflow):
         assert np.abs(after - before).max() > 0.01
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends_give_the_same_logits(backend, folder, of_tensorflow):
     if importlib.util.find_spec(backend) is None:
