@@ -406,7 +406,8 @@ class Place:
             )
         if self.count > 1 and self.coordinator_address is None:
             raise ConfigError(f"coordinator_address must be given for num_processes={self.count}: HOST:PORT")
-        if self.coordinator_address and not re.fullmatch(r".+:\d{1,5}", self.coordinator_address):
+        port = re.fullmatch(r".+:(\d{1,5})", self.coordinator_address or "HOST:1")
+        if port is None or not 0 < int(port[1]) < 65536:
             raise ConfigError(f"coordinator_address must be HOST:PORT. Received: {self.coordinator_address!r}")
 
 

@@ -6,6 +6,7 @@ deepvideo-export-saved-model --workdir=RUN --export_dir=EXPORTS/my_model
 from absl import flags
 
 from deepvideo_tf import cli
+from deepvideo_tf.paths import is_remote
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Required. The run's folder.", required=True)
 _EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Required. The folder of versions to add one to.", required=True)
@@ -24,7 +25,8 @@ def main():
     path = export_saved_model(_WORKDIR.value, _EXPORT_DIR.value, precision=_PRECISION.value)
     print(f"SavedModel: {path}")
     cli.print_next("deepvideo-predict", f"--model_path={path}", "VIDEO")
-    cli.print_next("deepvideo-serve", f"--export_dir={_EXPORT_DIR.value}")
+    if not is_remote(path):
+        cli.print_next("deepvideo-serve", f"--export_dir={_EXPORT_DIR.value}")
 
 
 def run():

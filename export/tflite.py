@@ -13,6 +13,7 @@ What that costs in accuracy, deepvideo-check-parity tells.
 from absl import flags
 
 from deepvideo_tf import cli
+from deepvideo_tf.paths import is_remote
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Required. The run's folder.", required=True)
 _TFLITE_PATH = flags.DEFINE_string(
@@ -51,7 +52,8 @@ def main():
         )
     print(f"TFLite file: {path}")
     shards = f"--shards_dir={_SHARDS_DIR.value or 'SHARDS'}"
-    cli.print_next("deepvideo-check-parity", f"--workdir={_WORKDIR.value}", shards, path)
+    if not is_remote(path) and not is_remote(_WORKDIR.value):
+        cli.print_next("deepvideo-check-parity", f"--workdir={_WORKDIR.value}", shards, path)
 
 
 def run():

@@ -17,7 +17,9 @@ By two machines together (extra `jax`), each with its own number as the process_
     --coordinator_address=HOST:6000
 """
 
+import atexit
 import contextlib
+import faulthandler
 import os
 import sys
 from dataclasses import replace
@@ -38,7 +40,7 @@ from deepvideo_tf.config import (
     Place,
     TrainConfig,
 )
-from deepvideo_tf.errors import ConfigError
+from deepvideo_tf.errors import ConfigError, DeepVideoError
 from deepvideo_tf.training import restarts
 
 _DEFAULTS = TrainConfig()
@@ -188,10 +190,10 @@ def main():
     from deepvideo_tf.training.cluster import cluster_of_environment
 
     is_server = _STRATEGY.value == "downpour" and cluster_of_environment()[1] != "chief"
-    if not is_server:
-        read_manifest(_SHARDS_DIR.value, "train")  # before TensorFlow takes its seconds
+    manifest = None if is_server else read_manifest(_SHARDS_DIR.value, "train")  # before TensorFlow takes its seconds
     place = _place()
     if place is not None and not restarts.is_child():
+        _check_shares(place, config, manifest)
         sys.exit(restarts.run_with_restarts([sys.executable, *sys.argv], _newest_checkpoint))
     cli.import_tensorflow()
     from deepvideo_tf.training.fit import train
@@ -234,6 +236,20 @@ def _place():
     return Place(_process_id(), _NUM_PROCESSES.value, _COORDINATOR_ADDRESS.value)
 
 
+def _check_shares(place, config, manifest):
+    """Refuses before anybody waits what cannot be shared out; `train` looks at the devices, too."""
+    if place.count > len(manifest.shards):
+        raise ConfigError(
+            f"--num_processes must be at most {len(manifest.shards)}, since each needs one of the train shards. "
+            f"Received: {place.count}"
+        )
+    if config.global_batch_size % place.count:
+        raise ConfigError(
+            f"--global_batch_size must be a multiple of --num_processes={place.count}. "
+            f"Received: {config.global_batch_size}"
+        )
+
+
 def _process_id():
     if _PROCESS_ID.value is not None:
         return _PROCESS_ID.value
@@ -257,16 +273,25 @@ def _joined(place, config):
     from deepvideo_tf.training import fit, processes
 
     restarts.end_with_parent()
+    faulthandler.disable()  # absl's: JAX aborts a process whose peers are gone, and says why itself
     if fit.is_finished(_WORKDIR.value, config):
         yield
         return
     try:
-        with contextlib.ExitStack() as stack:
-            with cli.quiet_libraries():
-                stack.enter_context(processes.joined(place))
+        with processes.joined(place):
             yield
     except processes.LostProcessError as error:
         restarts.leave_as_lost(str(error))
+    except (DeepVideoError, KeyboardInterrupt) as error:
+        # Once the message is shown: JAX would wait for the others, who wait for this process.
+        atexit.register(_leave, cli.INTERRUPTED if isinstance(error, KeyboardInterrupt) else cli.FAILED)
+        raise
+
+
+def _leave(status):
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _progress_bar(stack):

@@ -152,6 +152,7 @@ def train(
                 if run.writes:
                     _write_config(run)
                 _train_all_epochs(run)
+        processes.leave()
         if config.model == FEATURE_HISTOGRAMS or not is_first:
             return None
         export_dir = to_path(workdir) / "saved_model"
@@ -417,7 +418,7 @@ def _check_place(config, shards_dir, workdir):
     if config.model == FEATURE_HISTOGRAMS:
         on_disk("of feature_histograms, shards_dir", shards_dir)
     if config.finetune in transfer.TRAINED_LAYERS and config.cached_views:
-        on_disk("with cached_views, workdir", workdir)
+        on_disk("workdir, unless cached_views is 0,", workdir)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ nothing here needs JAX.
 
 import contextlib
 import hashlib
+import logging
 
 import keras
 import numpy as np
@@ -14,6 +15,8 @@ import tensorflow as tf
 
 from deepvideo_tf.config import Place
 from deepvideo_tf.errors import ConfigError, DeepVideoError, first_line
+
+logger = logging.getLogger(__name__)
 
 # Of a machine that is gone without a word; one whose process died is missed at once, by its closed connection.
 HEARTBEAT_TIMEOUT_S = 20
@@ -55,7 +58,7 @@ def joined(place: Place):
     try:
         any_of_all(False)  # whose first call makes the connections
         yield
-        jax.distributed.shutdown()  # waits for the others; after a failure nobody may wait for anybody
+        leave()  # after a failure nobody may wait for anybody
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         if isinstance(error, DeepVideoError) or place.count == 1 or TOO_MUCH_MEMORY in str(error):
             raise
@@ -67,6 +70,7 @@ def joined(place: Place):
 def _meet(jax, place):
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
+        logger.info("process %d of %d: meeting the others at %s", place.number, place.count, place.coordinator_address)
         jax.distributed.initialize(
             place.coordinator_address,
             num_processes=place.count,
@@ -80,6 +84,14 @@ def _meet(jax, place):
             f"expected {place.count} processes at {place.coordinator_address} within {place.timeout_s} s; "
             f"process {place.number}: {first_line(error)}"
         ) from None
+
+
+def leave():
+    """Waits until all processes have come here, and parts from them: what one does now is not the others' concern."""
+    if worker()[1] > 1:
+        import jax
+
+        jax.distributed.shutdown()  # nothing, the second time
 
 
 def worker():
