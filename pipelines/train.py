@@ -196,11 +196,20 @@ def main():
         _check_shares(place, config, manifest)
         sys.exit(restarts.run_with_restarts([sys.executable, *sys.argv], _newest_checkpoint))
     cli.import_tensorflow()
-    from deepvideo_tf.training.fit import train
+    from deepvideo_tf.training.fit import is_finished, train
 
+    if place is not None:
+        restarts.end_with_parent()
+        if is_finished(
+            _WORKDIR.value, config
+        ):  # the others may not come; only the export is left, which the first makes
+            if place.number:
+                _print_follower()
+                return
+            place = None
     with contextlib.ExitStack() as stack:
         if place is not None:
-            stack.enter_context(_joined(place, config))
+            stack.enter_context(_joined(place))
         saved_model = train(
             config,
             _SHARDS_DIR.value,
@@ -213,10 +222,10 @@ def main():
         )
     if is_server:
         return
-    print(f"Run: {_WORKDIR.value}")
     if place is not None and place.number:
-        print("Process 0 exports it")
+        _print_follower()
         return
+    print(f"Run: {_WORKDIR.value}")
     if saved_model is None:
         print("No SavedModel: the features are no part of a graph. Predict and evaluate with the run itself")
     else:
@@ -268,15 +277,11 @@ def _newest_checkpoint():
 
 
 @contextlib.contextmanager
-def _joined(place, config):
-    """Trains with the other processes, if there is something left to train; ends as `restarts` expects it."""
-    from deepvideo_tf.training import fit, processes
+def _joined(place):
+    """Trains with the other processes; ends as `restarts` expects it."""
+    from deepvideo_tf.training import processes
 
-    restarts.end_with_parent()
     faulthandler.disable()  # absl's: JAX aborts a process whose peers are gone, and says why itself
-    if fit.is_finished(_WORKDIR.value, config):
-        yield
-        return
     try:
         with processes.joined(place):
             yield
@@ -286,6 +291,10 @@ def _joined(place, config):
         # Once the message is shown: JAX would wait for the others, who wait for this process.
         atexit.register(_leave, cli.INTERRUPTED if isinstance(error, KeyboardInterrupt) else cli.FAILED)
         raise
+
+
+def _print_follower():
+    print(f"Run: {_WORKDIR.value}\nProcess 0 exports it")
 
 
 def _leave(status):

@@ -100,6 +100,9 @@ def test_two_processes_train_judge_and_export(shards, tmp_path):
     assert np.ptp(logits, axis=0).max() > 0
     assert (tmp_path / "run/saved_model/1/saved_model.pb").exists()
     assert logs(tmp_path / "run").count("Process 0 exports it") == 1
+    # A process that was lost at the end, and is started again, waits for nobody and leaves the run to the first.
+    assert end(start(1, 2, free_port(), shards, tmp_path / "run", "--num_epochs=2")) == [0]
+    assert logs(tmp_path / "run").count("Process 0 exports it") == 2
 
 
 def weights_of_two(shards, first_run, workdir, *flags):
@@ -233,6 +236,7 @@ def test_a_run_of_one_process_goes_on_under_either_backend(shards, tmp_path):
         ((2, 2, "a:1"), "process_id must be at least 0 and below the 2 of num_processes. Received: 2"),
         ((0, 2), "coordinator_address must be given for num_processes=2: HOST:PORT"),
         ((0, 2, "host"), "coordinator_address must be HOST:PORT. Received: 'host'"),
+        ((0, 2, "host:99999"), "coordinator_address must be HOST:PORT. Received: 'host:99999'"),
     ],
 )
 def test_a_place_that_cannot_be(arguments, message):
@@ -262,10 +266,26 @@ def test_a_command_that_gets_nowhere_is_given_up(monkeypatch, caplog):
     assert len([line for line in caplog.messages if "going on from its last checkpoint" in line]) == 2
 
 
-@pytest.mark.parametrize("flags", [["--process_id=0"], ["--coordinator_address=a:1"]])
-def test_flags_of_several_processes_need_their_number(small_shards, tmp_path, flags):
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--process_id=0"], "--process_id must be given with --num_processes. Received: 0"),
+        (["--coordinator_address=a:1"], "--coordinator_address must be given with --num_processes. Received: 'a:1'"),
+        (["--num_processes=2", "--coordinator_address=a:1"], "--process_id must be given"),
+        (
+            ["--num_processes=4", "--process_id=0", "--coordinator_address=a:1"],
+            "--num_processes must be at most 3, since each needs one of the train shards. Received: 4",
+        ),
+        (
+            ["--num_processes=3", "--process_id=0", "--coordinator_address=a:1"],
+            "--global_batch_size must be a multiple of --num_processes=3. Received: 32",
+        ),
+        (["--num_processes=1", "--strategy=mirrored"], "--strategy must not be given with --num_processes"),
+    ],
+)
+def test_wrong_flags_are_refused_before_anybody_waits(small_shards, tmp_path, flags, message):
     arguments = [TRAIN, f"--shards_dir={small_shards}", f"--workdir={tmp_path / 'run'}", *flags]
     result = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
-    assert "must be given with --num_processes. Received:" in line
+    assert message in line
