@@ -388,7 +388,6 @@ class Place:
         number: of this process, from 0.
         count: how many there are.
         coordinator_address: `HOST:PORT` of the first one, which listens there; None where there is one.
-        timeout_s: how long the processes wait for each other at the beginning.
 
     Raises:
         ConfigError: a field is outside its range.
@@ -397,7 +396,6 @@ class Place:
     number: int
     count: int
     coordinator_address: str | None = None
-    timeout_s: int = 300
 
     def __post_init__(self):
         if not 0 <= self.number < self.count:

@@ -20,9 +20,8 @@ def write_text_atomically(path, text):
     Raises:
         OSError: it cannot be written.
     """
-    _write_atomically(
-        to_path(path), text.encode(), f"{to_path(path).name}.tmp"
-    )  # the next one writes over a killed one's
+    path = to_path(path)
+    _write_atomically(path, text.encode(), f"{path.name}.tmp")  # the next one writes over a killed one's
 
 
 def write_bytes_atomically(path, content):
@@ -35,7 +34,8 @@ def write_bytes_atomically(path, content):
     Raises:
         OSError: it cannot be written.
     """
-    _write_atomically(to_path(path), content, f"{to_path(path).name}.{uuid.uuid4().hex}.tmp")
+    path = to_path(path)
+    _write_atomically(path, content, f"{path.name}.{uuid.uuid4().hex}.tmp")
 
 
 def _write_atomically(path, content, temporary_name):

@@ -200,15 +200,13 @@ def main():
 
     if place is not None:
         restarts.end_with_parent()
-        if is_finished(
-            _WORKDIR.value, config
-        ):  # the others may not come; only the export is left, which the first makes
-            if place.number:
-                _print_follower()
-                return
-            place = None
+    # Of a finished run the others may not come; only the export is left, which the first makes.
+    is_left_to_first = place is not None and is_finished(_WORKDIR.value, config)
+    if is_left_to_first and place.number:
+        _print_follower()
+        return
     with contextlib.ExitStack() as stack:
-        if place is not None:
+        if place is not None and not is_left_to_first:
             stack.enter_context(_joined(place))
         saved_model = train(
             config,

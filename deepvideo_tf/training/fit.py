@@ -127,7 +127,7 @@ def train(
     """
     check_number("checkpoint_minutes", checkpoint_minutes, least=0)
     check_number("max_bad_fraction", max_bad_fraction, least=0, below=1)
-    _check_place(config, shards_dir, workdir)
+    _check_on_disk(config, shards_dir, workdir)
     _check_strategy(strategy, config)
     devices: Downpour | Mirrored | None = Mirrored() if strategy == "mirrored" else None
     if strategy == "downpour":
@@ -362,7 +362,7 @@ def _check_processes(config):
         )
     if config.model == FEATURE_HISTOGRAMS:
         raise ConfigError(f"{config.model} is trained by one process, without num_processes")
-    if config.finetune in transfer.TRAINED_LAYERS and config.cached_views:
+    if _caches_features(config):
         raise ConfigError(f"cached_views must be 0 with num_processes. Received: {config.cached_views}")
 
 
@@ -413,11 +413,11 @@ def _check_validation(manifest, shards_dir):
         raise ShardError(f"{shards_dir}: expected validation shards with the train shards' settings, found others")
 
 
-def _check_place(config, shards_dir, workdir):
+def _check_on_disk(config, shards_dir, workdir):
     """What is computed first is mapped into memory, which takes a file."""
     if config.model == FEATURE_HISTOGRAMS:
         on_disk("of feature_histograms, shards_dir", shards_dir)
-    if config.finetune in transfer.TRAINED_LAYERS and config.cached_views:
+    if _caches_features(config):
         on_disk("workdir, unless cached_views is 0,", workdir)
 
 
@@ -561,7 +561,7 @@ def _move_to_devices(run, training):
         run.devices.prepare(build, run.model, config)
         return training
     run.devices.prepare(build, run.model, run.manifest, config, _augmentation(config), run.class_weights)
-    folder = os.path.abspath(run.shards_dir)
+    folder = run.shards_dir if is_remote(run.shards_dir) else os.path.abspath(run.shards_dir)
     places = TrainingPlaces(folder, "train", seed=config.seed, max_bad_fraction=run.max_bad_fraction)
     return lambda epoch, first_step: places.batches(epoch, first_step, config.global_batch_size)
 

@@ -23,12 +23,9 @@ def compile_model(model, config):
     model.compile(optimizer_of(config), loss_of(config), metrics=[HitAtK(1)])
     model.optimizer.build(model.trainable_variables)
     size = processes.local_devices()
-    examples, targets = (
-        np.zeros((size, *model.input_shape[1:]), model.input.dtype),
-        np.zeros((1, *model.output_shape[1:])),
-    )
-    # Builds the metrics, for which fit would draw a batch of its own.
-    model.test_on_batch(examples, np.repeat(targets, size, axis=0))
+    examples = np.zeros((size, *model.input_shape[1:]), model.input.dtype)
+    targets = np.zeros((size, *model.output_shape[1:]))
+    model.test_on_batch(examples, targets)  # builds the metrics, for which fit would draw a batch of its own
     model.reset_metrics()
 
 

@@ -18,6 +18,7 @@ from deepvideo_tf.errors import ConfigError, DeepVideoError, first_line
 
 logger = logging.getLogger(__name__)
 
+MEETING_TIMEOUT_S = 300  # how long the processes wait for each other at the beginning
 # Of a machine that is gone without a word; one whose process died is missed at once, by its closed connection.
 HEARTBEAT_TIMEOUT_S = 20
 TOO_MUCH_MEMORY = "RESOURCE_EXHAUSTED"  # JAX's word; another try would end the same
@@ -59,8 +60,8 @@ def joined(place: Place):
         any_of_all(False)  # whose first call makes the connections
         yield
         leave()  # after a failure nobody may wait for anybody
-    except (jax.errors.JaxRuntimeError, ValueError) as error:
-        if isinstance(error, DeepVideoError) or place.count == 1 or TOO_MUCH_MEMORY in str(error):
+    except jax.errors.JaxRuntimeError as error:
+        if place.count == 1 or TOO_MUCH_MEMORY in str(error):
             raise
         raise LostProcessError(f"another process of the run is lost: {first_line(error)}") from error
     finally:
@@ -75,13 +76,13 @@ def _meet(jax, place):
             place.coordinator_address,
             num_processes=place.count,
             process_id=place.number,
-            initialization_timeout=place.timeout_s,
+            initialization_timeout=MEETING_TIMEOUT_S,
             heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_S,
             cluster_detection_method="deactivate",
         )
     except RuntimeError as error:
         raise ConfigError(
-            f"expected {place.count} processes at {place.coordinator_address} within {place.timeout_s} s; "
+            f"expected {place.count} processes at {place.coordinator_address} within {MEETING_TIMEOUT_S} s; "
             f"process {place.number}: {first_line(error)}"
         ) from None
 
@@ -142,7 +143,6 @@ def padded(batches, size, steps):
     clips, targets = batches.element_spec
     none = tf.zeros([0, *clips.shape[1:]], clips.dtype), tf.zeros([0, *targets.shape[1:]], targets.dtype)
     batches = batches.concatenate(tf.data.Dataset.from_tensors(none).repeat(steps)).take(steps)
-
     batches = batches.map(lambda *batch: _padded_batch(batch, size))
     return batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
 
@@ -150,9 +150,8 @@ def padded(batches, size, steps):
 def _padded_batch(batch, size):
     count = tf.shape(batch[0])[0]
     longer = [tf.pad(part, [[0, size - count], *[[0, 0]] * (part.shape.rank - 1)]) for part in batch]
-    return *(tf.ensure_shape(part, [size, *part.shape[1:]]) for part in longer), tf.sequence_mask(
-        count, size, tf.float32
-    )
+    weights = tf.sequence_mask(count, size, tf.float32)
+    return *(tf.ensure_shape(part, [size, *part.shape[1:]]) for part in longer), weights
 
 
 def of_first(arrays):

@@ -216,18 +216,33 @@ def test_processes_with_other_flags_are_refused(shards, tmp_path):
 
 
 @pytest.mark.long
-def test_a_run_of_one_process_goes_on_under_either_backend(shards, tmp_path):
-    workdir = tmp_path / "run"
-    assert end(start(0, 1, free_port(), shards, workdir, "--num_epochs=1")) == [0], logs(workdir)
-    config = read_description(find_checkpoint(workdir, best=False)).config
-    again = tmp_path / "again"
-    clip = dv.ClipSpec(num_frames=1, crop_size_px=32, flip=False)
-    from_it = dv.TrainConfig(
-        model="single_frame", clip=clip, width=0.1, num_epochs=1, init_from=workdir, finetune="all"
-    )
-    assert config.model == from_it.model
-    dv.train(from_it, shards, again)
-    assert progress(again).total_steps == STEPS_PER_EPOCH
+def test_a_run_goes_on_under_the_other_backend_and_ends_with_the_same_weights(shards, tmp_path):
+    """Stopped under each in turn, in the middle of an epoch; dropout off, whose masks are others."""
+    epochs = 30
+    flags = (*NO_DROPOUT, f"--num_epochs={epochs}", "--checkpoint_minutes=0")
+    alone = [TRAIN, f"--shards_dir={shards}", *MODEL, *flags]
+    subprocess.run([*alone, f"--workdir={tmp_path / 'whole'}"], check=True, capture_output=True)
+    workdir, reached = tmp_path / "run", 0
+
+    def under_jax():
+        return start(0, 1, free_port(), shards, workdir, *flags)
+
+    def under_tensorflow():
+        with open(f"{workdir}-alone.log", "a", encoding="utf-8") as log:
+            return subprocess.Popen([*alone, f"--workdir={workdir}"], stdout=log, stderr=log)
+
+    for begin in (under_tensorflow, under_jax):
+        process = begin()
+        wait_until(lambda reached=reached: steps_of(workdir) >= reached + 7)
+        process.terminate()
+        assert end(process) == [130], logs(workdir)
+        reached = steps_of(workdir)
+        assert 7 <= reached < epochs * STEPS_PER_EPOCH
+    assert end(under_tensorflow()) == [0], logs(workdir)
+    assert progress(workdir).total_steps == epochs * STEPS_PER_EPOCH
+    weights = [load_run(folder).model.get_weights() for folder in (tmp_path / "whole", workdir)]
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 @pytest.mark.parametrize(
