@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 
@@ -100,18 +100,7 @@ setup(
     # The programs' folders stand at the top of the repository, where a reader finds them; under their own names they
     # would land in a user's site-packages as `pipelines` and `export`.
     package_dir={"deepvideo_tf.pipelines": "pipelines", "deepvideo_tf.export": "export"},
-    packages=[
-        "deepvideo_tf",
-        "deepvideo_tf.baseline",
-        "deepvideo_tf.data",
-        "deepvideo_tf.exporting",
-        "deepvideo_tf.models",
-        "deepvideo_tf.reporting",
-        "deepvideo_tf.serving",
-        "deepvideo_tf.training",
-        "deepvideo_tf.pipelines",
-        "deepvideo_tf.export",
-    ],
+    packages=[*find_packages(include=["deepvideo_tf*"]), "deepvideo_tf.pipelines", "deepvideo_tf.export"],
     package_data={"deepvideo_tf.reporting": ["*.jinja"]},
     entry_points={"console_scripts": [f"deepvideo-{name} = {module}:run" for name, module in PROGRAMS.items()]},
 )

@@ -87,7 +87,7 @@ def stored_clips(shards_dir):
     """Yields the frames of each record, as they are stored."""
     import tensorflow as tf
 
-    from deepvideo_tf.data.records import FRAMES, read_records
+    from deepvideo_tf.data.shards.records import FRAMES, read_records
 
     for path in sorted(glob.glob(os.path.join(shards_dir, "*.tfrecord"))):
         for _, record in read_records(path, print):

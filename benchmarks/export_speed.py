@@ -21,8 +21,8 @@ import tensorflow as tf
 from absl import app, flags
 
 import deepvideo_tf as dv
-from deepvideo_tf.data.dataset import make_evaluation_dataset
-from deepvideo_tf.predictors import find_model
+from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
+from deepvideo_tf.formats.predictors import find_model
 
 _SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. Shards with a test split.", required=True)
 _STREAM = flags.DEFINE_string("stream", None, "A TFLite file that takes one frame a call and keeps a state.")

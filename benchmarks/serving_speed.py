@@ -30,7 +30,7 @@ from absl import app, flags
 from kserve.protocol.grpc import grpc_predict_v2_pb2, grpc_predict_v2_pb2_grpc
 
 import deepvideo_tf as dv
-from deepvideo_tf.exporting.saved_model import latest_version
+from deepvideo_tf.formats.saved_model import latest_version
 
 _EXPORT_DIR = flags.DEFINE_string("export_dir", None, "The folder of versions. Default: a net that knows nothing.")
 _BATCH_CLIPS = flags.DEFINE_integer("batch_clips", 8, "Clips of a batch.", lower_bound=1)

@@ -30,28 +30,28 @@ _HOMES = {
     "read_csv": "deepvideo_tf.data.annotations",
     "read_ucf101": "deepvideo_tf.data.annotations",
     "read_sports1m": "deepvideo_tf.data.annotations",
-    "build_shards": "deepvideo_tf.data.shards",
-    "shard_tasks": "deepvideo_tf.data.shards",
-    "make_shard": "deepvideo_tf.data.shards",
-    "verify_shards": "deepvideo_tf.data.shards",
-    "audit_splits": "deepvideo_tf.data.inspection",
-    "make_dataset": "deepvideo_tf.data.dataset",
+    "build_shards": "deepvideo_tf.data.shards.build",
+    "shard_tasks": "deepvideo_tf.data.shards.build",
+    "make_shard": "deepvideo_tf.data.shards.build",
+    "verify_shards": "deepvideo_tf.data.shards.build",
+    "audit_splits": "deepvideo_tf.data.shards.inspection",
+    "make_dataset": "deepvideo_tf.data.input.pipeline",
     "make_synthetic": "deepvideo_tf.data.synthetic",
-    "HitAtK": "deepvideo_tf.training.metrics",
+    "HitAtK": "deepvideo_tf.metrics.hit_at_k",
     "initialize_from_clips": "deepvideo_tf.training.initialization",
-    "train": "deepvideo_tf.training.fit",
-    "save_run": "deepvideo_tf.training.fit",
-    "evaluate": "deepvideo_tf.evaluation",
-    "load_predictor": "deepvideo_tf.predictors",
-    "predict_video": "deepvideo_tf.prediction",
-    "predict_stream": "deepvideo_tf.prediction",
-    "occlusion_saliency": "deepvideo_tf.saliency",
-    "predict_many": "deepvideo_tf.batch_prediction",
-    "annotate_video": "deepvideo_tf.drawing",
-    "export_saved_model": "deepvideo_tf.exporting.saved_model",
-    "export_tflite": "deepvideo_tf.exporting.tflite",
-    "export_onnx": "deepvideo_tf.exporting.onnx",
-    "check_parity": "deepvideo_tf.parity",
+    "train": "deepvideo_tf.training.train",
+    "save_run": "deepvideo_tf.training.train",
+    "evaluate": "deepvideo_tf.evaluation.protocol",
+    "load_predictor": "deepvideo_tf.formats.predictors",
+    "predict_video": "deepvideo_tf.inference.prediction",
+    "predict_stream": "deepvideo_tf.inference.prediction",
+    "occlusion_saliency": "deepvideo_tf.visualization.saliency",
+    "predict_many": "deepvideo_tf.inference.batch_prediction",
+    "annotate_video": "deepvideo_tf.inference.drawing",
+    "export_saved_model": "deepvideo_tf.formats.saved_model",
+    "export_tflite": "deepvideo_tf.formats.tflite",
+    "export_onnx": "deepvideo_tf.formats.onnx",
+    "check_parity": "deepvideo_tf.formats.parity",
 }
 
 __all__ = ["__version__", "errors", "plots", *_HOMES]
@@ -59,7 +59,7 @@ __all__ = ["__version__", "errors", "plots", *_HOMES]
 
 def __getattr__(name):
     if name == "plots":
-        return importlib.import_module("deepvideo_tf.plots")  # a module of its own, which wants matplotlib
+        return importlib.import_module("deepvideo_tf.visualization.plots")
     if name not in _HOMES:
         raise AttributeError(f"module 'deepvideo_tf' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

@@ -21,7 +21,7 @@ from absl import logging as absl_logging
 from tqdm import tqdm
 
 from deepvideo_tf.errors import DeepVideoError, first_line
-from deepvideo_tf.paths import is_remote, on_disk, scheme_of, to_path
+from deepvideo_tf.storage.paths import is_remote, on_disk, scheme_of, to_path
 
 FAILED = 1
 WRONG_USAGE = 2

@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import flags
 
 from deepvideo_tf import cli
-from deepvideo_tf.files import write_text_atomically
+from deepvideo_tf.storage.writes import write_text_atomically
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Required. The run's folder.", required=True)
 _SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. The folder of shards to compare on.", required=True)
@@ -27,7 +27,7 @@ _MAX_HIT_AT_1_LOSS = flags.DEFINE_float(
 
 def main(models):
     cli.import_tensorflow()
-    from deepvideo_tf.parity import THREADS, check_parity
+    from deepvideo_tf.formats.parity import THREADS, check_parity
 
     with cli.progress(len(THREADS) * (1 + len(models)), "measurement", "parity") as on_model:
         result = check_parity(

@@ -6,7 +6,7 @@ deepvideo-export-onnx --workdir=RUN --onnx_path=EXPORTS/my_model.onnx
 from absl import flags
 
 from deepvideo_tf import cli
-from deepvideo_tf.paths import is_remote
+from deepvideo_tf.storage.paths import is_remote
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Required. The run's folder.", required=True)
 _ONNX_PATH = flags.DEFINE_string("onnx_path", None, "Required. The file to write, ending in .onnx.", required=True)
@@ -14,7 +14,7 @@ _ONNX_PATH = flags.DEFINE_string("onnx_path", None, "Required. The file to write
 
 def main():
     cli.import_tensorflow()
-    from deepvideo_tf.exporting.onnx import export_onnx
+    from deepvideo_tf.formats.onnx import export_onnx
 
     with cli.quiet_libraries():
         path = export_onnx(_WORKDIR.value, _ONNX_PATH.value)

@@ -6,7 +6,7 @@ deepvideo-export-saved-model --workdir=RUN --export_dir=EXPORTS/my_model
 from absl import flags
 
 from deepvideo_tf import cli
-from deepvideo_tf.paths import is_remote
+from deepvideo_tf.storage.paths import is_remote
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Required. The run's folder.", required=True)
 _EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Required. The folder of versions to add one to.", required=True)
@@ -20,7 +20,7 @@ _PRECISION = flags.DEFINE_enum(
 
 def main():
     cli.import_tensorflow()
-    from deepvideo_tf.exporting.saved_model import export_saved_model
+    from deepvideo_tf.formats.saved_model import export_saved_model
 
     path = export_saved_model(_WORKDIR.value, _EXPORT_DIR.value, precision=_PRECISION.value)
     print(f"SavedModel: {path}")

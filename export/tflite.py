@@ -13,7 +13,7 @@ What that costs in accuracy, deepvideo-check-parity tells.
 from absl import flags
 
 from deepvideo_tf import cli
-from deepvideo_tf.paths import is_remote
+from deepvideo_tf.storage.paths import is_remote
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Required. The run's folder.", required=True)
 _TFLITE_PATH = flags.DEFINE_string(
@@ -39,7 +39,7 @@ _SHARDS_DIR = flags.DEFINE_string(
 
 def main():
     cli.import_tensorflow()
-    from deepvideo_tf.exporting.tflite import export_tflite
+    from deepvideo_tf.formats.tflite import export_tflite
 
     with cli.quiet_libraries():
         path = export_tflite(

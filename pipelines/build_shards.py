@@ -35,10 +35,10 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from deepvideo_tf import cli
 from deepvideo_tf.config import FRAME_FORMATS, MODEL_CLIPS, DecodeLimits, ShardSpec
 from deepvideo_tf.data import annotations
-from deepvideo_tf.engines import ENGINES, check_engine
 from deepvideo_tf.errors import ConfigError
-from deepvideo_tf.files import write_text_atomically
-from deepvideo_tf.paths import to_path
+from deepvideo_tf.execution.engines import ENGINES, check_engine
+from deepvideo_tf.storage.paths import to_path
+from deepvideo_tf.storage.writes import write_text_atomically
 
 # Which flags each format needs, and which it takes besides.
 FORMATS = {
@@ -117,7 +117,7 @@ def main():
     ignored = next(iter(splits.values())).ignored
     for path in ignored:
         print(f"ignored {path}: not a video by its name")
-    from deepvideo_tf.data.shards import check_free
+    from deepvideo_tf.data.shards.build import check_free
 
     for split in splits:
         check_free(_SHARDS_DIR.value, split)
@@ -207,7 +207,7 @@ def _report_coverage(split, videos):
 
 
 def _build(split, videos, spec, limits):
-    from deepvideo_tf.data.shards import build_shards
+    from deepvideo_tf.data.shards.build import build_shards
 
     total = len(videos.videos)
     workers = f"{_NUM_WORKERS.value or os.cpu_count()} workers" if _ENGINE.value == "local" else "Ray"

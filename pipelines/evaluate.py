@@ -16,8 +16,8 @@ import re
 from absl import flags
 
 from deepvideo_tf import cli
-from deepvideo_tf.files import write_text_atomically
-from deepvideo_tf.paths import on_disk, to_path
+from deepvideo_tf.storage.paths import on_disk, to_path
+from deepvideo_tf.storage.writes import write_text_atomically
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Required. The run's folder; with --ensemble, any folder for the result.", required=True
@@ -63,13 +63,13 @@ def _are_pictures(values):
 
 
 def main():
-    from deepvideo_tf.data.shards import read_manifest
-    from deepvideo_tf.data.ucf101 import read_groups
+    from deepvideo_tf.data.shards.build import read_manifest
+    from deepvideo_tf.evaluation.class_groups import read_groups
 
     manifest = read_manifest(_SHARDS_DIR.value, _SPLIT.value)  # before TensorFlow takes its seconds
     groups = None if _GROUPS.value is None else read_groups(_GROUPS.value, manifest.classes)
     cli.import_tensorflow()
-    from deepvideo_tf.evaluation import evaluate
+    from deepvideo_tf.evaluation.protocol import evaluate
 
     ensemble = _ENSEMBLE.value or []
     pictures = _chosen_pictures(ensemble or [_WORKDIR.value])
@@ -103,13 +103,13 @@ def _chosen_pictures(runs):
     """Before the scores, which may take hours."""
     if _PICTURES.value is None:
         return ()
-    from deepvideo_tf.pictures import choose_pictures
+    from deepvideo_tf.visualization.pictures import choose_pictures
 
     return choose_pictures(_PICTURES.value, runs)
 
 
 def _draw(names, result, groups):
-    from deepvideo_tf.pictures import draw_pictures
+    from deepvideo_tf.visualization.pictures import draw_pictures
 
     folder = on_disk("workdir", _WORKDIR.value) / f"pictures-{_SPLIT.value}"
     draw_pictures(names, result, _SHARDS_DIR.value, folder, groups=groups, max_bad_fraction=_MAX_BAD_FRACTION.value)

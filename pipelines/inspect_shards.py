@@ -9,7 +9,7 @@ it looks for the same videos, UCF-101 groups and near-duplicate clips on both si
 from absl import flags
 
 from deepvideo_tf import cli
-from deepvideo_tf.paths import to_path
+from deepvideo_tf.storage.paths import to_path
 
 _SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. The folder of shards.", required=True)
 _CLIPS = flags.DEFINE_integer("clips", 12, "Sample clips to draw of each split.", lower_bound=1)
@@ -17,7 +17,7 @@ LISTED_FINDINGS = 20
 
 
 def main():
-    from deepvideo_tf.data.inspection import audit_splits, splits_in, statistics_of, write_contact_sheet
+    from deepvideo_tf.data.shards.inspection import audit_splits, splits_in, statistics_of, write_contact_sheet
 
     splits = splits_in(_SHARDS_DIR.value)
     cli.import_tensorflow()

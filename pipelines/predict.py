@@ -44,7 +44,7 @@ _DECODE_TIMEOUT_S = flags.DEFINE_float(
 
 
 def main(names):
-    from deepvideo_tf.predictors import find_model, load_predictor
+    from deepvideo_tf.formats.predictors import find_model, load_predictor
 
     if _STREAM.value and _ANNOTATE.value:
         raise ConfigError("--stream and --annotate: one of them at a time")
@@ -62,7 +62,7 @@ def main(names):
     with cli.quiet_libraries():
         predictor = load_predictor(_MODEL_PATH.value)
     if is_camera:
-        from deepvideo_tf.data.streams import camera_frames
+        from deepvideo_tf.data.video.streams import camera_frames
 
         _print_stream(predictor, f"camera {names[0]}", camera_frames(int(names[0])))
     bad = sum(not _answered(predictor, video, copies.get(video)) for video in videos)
@@ -87,7 +87,7 @@ def _copies(videos):
 
 def _answered(predictor, video, copy):
     """Prints what a video shows, or why not; whether it could be classified."""
-    from deepvideo_tf.data.decode import read_frames
+    from deepvideo_tf.data.video.decode import read_frames
 
     limits = DecodeLimits(decode_timeout_s=_DECODE_TIMEOUT_S.value)
     try:
@@ -106,7 +106,7 @@ def _answered(predictor, video, copy):
 
 
 def _print_stream(predictor, name, frames):
-    from deepvideo_tf.prediction import predict_stream
+    from deepvideo_tf.inference.prediction import predict_stream
 
     for moment in predict_stream(predictor, frames, name=name, hop_s=_HOP_S.value):
         if not moment.is_new:
@@ -119,8 +119,8 @@ def _print_stream(predictor, name, frames):
 
 
 def _print_video(predictor, video, copy, limits):
-    from deepvideo_tf.drawing import annotate_video
-    from deepvideo_tf.prediction import predict_video
+    from deepvideo_tf.inference.drawing import annotate_video
+    from deepvideo_tf.inference.prediction import predict_video
 
     probabilities = predict_video(
         predictor, video, clips_per_video=_CLIPS_PER_VIDEO.value, num_views=_NUM_VIEWS.value, limits=limits

@@ -18,8 +18,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from deepvideo_tf import cli
 from deepvideo_tf.config import DecodeLimits
 from deepvideo_tf.data.annotations import read_video_paths
-from deepvideo_tf.engines import ENGINES, check_engine
 from deepvideo_tf.errors import ShardError
+from deepvideo_tf.execution.engines import ENGINES, check_engine
 
 _MODEL_PATH = flags.DEFINE_string(
     "model_path", None, "Required. A run's folder, a SavedModel, a .tflite or an .onnx file.", required=True
@@ -46,8 +46,8 @@ _RAY_ADDRESS = flags.DEFINE_string(
 
 
 def main():
-    from deepvideo_tf.batch_prediction import MANIFEST_NAME, predict_many
-    from deepvideo_tf.predictors import find_model
+    from deepvideo_tf.formats.predictors import find_model
+    from deepvideo_tf.inference.batch_prediction import MANIFEST_NAME, predict_many
 
     check_engine(_ENGINE.value, _RAY_ADDRESS.value)
     limits = DecodeLimits(decode_timeout_s=_DECODE_TIMEOUT_S.value)

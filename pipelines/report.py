@@ -34,12 +34,12 @@ import filelock
 from absl import flags
 
 from deepvideo_tf import cli
-from deepvideo_tf.data.shards import read_manifest
+from deepvideo_tf.data.shards.build import read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.files import write_bytes_atomically, write_text_atomically
 from deepvideo_tf.reporting import plan as planning
 from deepvideo_tf.reporting.page import MISSING, write_pages
 from deepvideo_tf.reporting.presets import PRESETS, Preset
+from deepvideo_tf.storage.writes import write_bytes_atomically, write_text_atomically
 
 _REPORT_DIR = flags.DEFINE_string("report_dir", None, "Required. The folder of the report and its runs.", required=True)
 _PRESET = flags.DEFINE_enum("preset", None, list(PRESETS), "A data set whose lists and settings are known.")
@@ -290,7 +290,7 @@ def _evaluation(folder, run):
 
 def _draw_chart(report, report_dir):
     """Table 1 as a picture, the first thing on the page."""
-    from deepvideo_tf import plots
+    from deepvideo_tf.visualization import plots
 
     table = report["tables"]["table_1"]
     column = table["columns"].index("video Hit@1")

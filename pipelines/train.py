@@ -41,7 +41,7 @@ from deepvideo_tf.config import (
     TrainConfig,
 )
 from deepvideo_tf.errors import ConfigError, DeepVideoError
-from deepvideo_tf.training import restarts
+from deepvideo_tf.training.executors import restarts
 
 _DEFAULTS = TrainConfig()
 
@@ -186,8 +186,8 @@ def main():
         dtype_policy=_DTYPE_POLICY.value,
         seed=_SEED.value,
     )
-    from deepvideo_tf.data.shards import read_manifest
-    from deepvideo_tf.training.cluster import cluster_of_environment
+    from deepvideo_tf.data.shards.build import read_manifest
+    from deepvideo_tf.training.executors.cluster import cluster_of_environment
 
     is_server = _STRATEGY.value == "downpour" and cluster_of_environment()[1] != "chief"
     manifest = None if is_server else read_manifest(_SHARDS_DIR.value, "train")  # before TensorFlow takes its seconds
@@ -196,7 +196,7 @@ def main():
         _check_shares(place, config, manifest)
         sys.exit(restarts.run_with_restarts([sys.executable, *sys.argv], _newest_checkpoint))
     cli.import_tensorflow()
-    from deepvideo_tf.training.fit import is_finished, train
+    from deepvideo_tf.training.train import is_finished, train
 
     if place is not None:
         restarts.end_with_parent()
@@ -277,7 +277,7 @@ def _newest_checkpoint():
 @contextlib.contextmanager
 def _joined(place):
     """Trains with the other processes; ends as `restarts` expects it."""
-    from deepvideo_tf.training import processes
+    from deepvideo_tf.training.executors import processes
 
     faulthandler.disable()  # absl's: JAX aborts a process whose peers are gone, and says why itself
     try:

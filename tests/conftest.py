@@ -33,7 +33,7 @@ def flip_a_bit(path):
 
 def rewrite_manifest(path, source=None, **changes):
     """Writes a manifest with other content and a checksum that fits it, as another program might."""
-    from deepvideo_tf.data.shards import _checksum
+    from deepvideo_tf.data.shards.build import _checksum
 
     data = json.loads((source or path).read_text()) | changes
     del data["checksum"]
@@ -149,7 +149,7 @@ def small_run(small_shards, small_config, tmp_path_factory):
 @pytest.fixture
 def no_export(monkeypatch):
     """Exporting takes as long as a tiny run's training."""
-    from deepvideo_tf.training import fit
+    from deepvideo_tf.training import train as fit
 
     monkeypatch.setattr(fit, "export_saved_model", lambda workdir, export_dir: export_dir / "1")
 

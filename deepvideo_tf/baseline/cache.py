@@ -28,12 +28,12 @@ from deepvideo_tf.baseline import codebooks as books
 from deepvideo_tf.baseline.feature_process import FeatureProcess
 from deepvideo_tf.baseline.features import FEATURES_VERSION, KIND_DIMS, KINDS
 from deepvideo_tf.config import ClipSpec, to_json
-from deepvideo_tf.data import records
 from deepvideo_tf.data.sampling import centred_frame_start, view_boxes
-from deepvideo_tf.data.shards import Manifest, read_manifest
+from deepvideo_tf.data.shards import records
+from deepvideo_tf.data.shards.build import Manifest, read_manifest
 from deepvideo_tf.errors import ShardError
-from deepvideo_tf.files import hash_of, sync
-from deepvideo_tf.paths import on_disk
+from deepvideo_tf.storage.paths import on_disk
+from deepvideo_tf.storage.writes import hash_of, sync
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from deepvideo_tf.config import check_choice, check_int
 from deepvideo_tf.errors import ShardError
-from deepvideo_tf.paths import on_disk
+from deepvideo_tf.storage.paths import on_disk
 
 FRAME_RATE_FPS = 25
 SIZE_PX = 128

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deepvideo_tf.bootstrap import RESAMPLES, mean_interval, mean_intervals, resampled_average_precision
-from deepvideo_tf.data.dataset import DEFAULT_MAX_BAD_FRACTION
-from deepvideo_tf.data.shards import read_manifest
-from deepvideo_tf.data.ucf101 import check_groups, ucf101_groups
+from deepvideo_tf.data.input.pipeline import DEFAULT_MAX_BAD_FRACTION
+from deepvideo_tf.data.shards.build import read_manifest
 from deepvideo_tf.errors import ConfigError
-from deepvideo_tf.paths import RemotePath, to_path
-from deepvideo_tf.scores import (
+from deepvideo_tf.evaluation.class_groups import check_groups, ucf101_groups
+from deepvideo_tf.evaluation.scores import (
     FORWARD,
     MOTION_ORDERS,
     average_scores,
@@ -20,7 +18,9 @@ from deepvideo_tf.scores import (
     row_chunks,
     score_run,
 )
-from deepvideo_tf.training.metrics import average_precision, hits_at_k
+from deepvideo_tf.metrics.bootstrap import RESAMPLES, mean_interval, mean_intervals, resampled_average_precision
+from deepvideo_tf.metrics.hit_at_k import average_precision, hits_at_k
+from deepvideo_tf.storage.paths import RemotePath, to_path
 
 LISTED_CONFUSIONS = 10
 LISTED_DIFFERENCES = 5  # gains, and as many losses, in Table 2

@@ -17,18 +17,18 @@ from pathlib import Path
 import numpy as np
 
 from deepvideo_tf.config import check_int
-from deepvideo_tf.data.dataset import (
+from deepvideo_tf.data.input.pipeline import (
     DEFAULT_MAX_BAD_FRACTION,
     check_clip,
     make_evaluation_dataset,
     naming_damage,
 )
 from deepvideo_tf.data.sampling import MAX_VIEWS
-from deepvideo_tf.data.shards import check_card, read_manifest
+from deepvideo_tf.data.shards.build import check_card, read_manifest
 from deepvideo_tf.errors import ModelFileError, ShardError, first_line
-from deepvideo_tf.paths import download, is_remote, to_path, upload
-from deepvideo_tf.training.checkpoints import load_run
-from deepvideo_tf.training.metrics import probabilities
+from deepvideo_tf.metrics.hit_at_k import probabilities
+from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.storage.paths import download, is_remote, to_path, upload
 
 logger = logging.getLogger(__name__)
 

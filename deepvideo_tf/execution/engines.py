@@ -18,7 +18,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from deepvideo_tf.errors import ConfigError, DeepVideoError, ShardError, first_line
-from deepvideo_tf.paths import is_remote, to_path
+from deepvideo_tf.storage.paths import is_remote, to_path
 
 ENGINES = ("local", "ray")
 # A task whose worker dies again and again is to blame for it; nodes that are taken away are not, so the number is high.

@@ -1,6 +1,6 @@
 """Exports a run under TensorFlow, for processes whose Keras runs on another backend: a SavedModel is TensorFlow's.
 
-`python -m deepvideo_tf.exporting.export_process WORKDIR EXPORT_DIR` prints the version folder in its last line.
+`python -m deepvideo_tf.formats.export_process WORKDIR EXPORT_DIR` prints the version folder in its last line.
 """
 
 import os
@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from deepvideo_tf.errors import DeepVideoError, ModelFileError
-from deepvideo_tf.paths import to_path
+from deepvideo_tf.storage.paths import to_path
 
 
 def export_in_process(workdir, export_dir):
@@ -25,7 +25,7 @@ def export_in_process(workdir, export_dir):
         ModelFileError: the run cannot be loaded or exported, or the folder not be written.
     """
     environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-P", "-m", "deepvideo_tf.exporting.export_process", str(workdir), str(export_dir)]
+    command = [sys.executable, "-P", "-m", "deepvideo_tf.formats.export_process", str(workdir), str(export_dir)]
     result = subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
@@ -36,7 +36,7 @@ def export_in_process(workdir, export_dir):
 
 
 if __name__ == "__main__":
-    from deepvideo_tf.exporting.saved_model import export_saved_model
+    from deepvideo_tf.formats.saved_model import export_saved_model
 
     try:
         sys.stdout.write(f"\n{export_saved_model(*sys.argv[1:])}\n")

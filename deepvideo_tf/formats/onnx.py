@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from deepvideo_tf.config import CARD_NAME
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.exporting.card import (
+from deepvideo_tf.formats.card import (
     LABELS_NAME,
     card_text,
     check_exportable,
@@ -18,10 +18,10 @@ from deepvideo_tf.exporting.card import (
     labels_text,
     with_probabilities,
 )
-from deepvideo_tf.files import write_bytes_atomically
-from deepvideo_tf.paths import to_path
-from deepvideo_tf.predictors import SHA256_DIGITS
-from deepvideo_tf.training.checkpoints import load_run
+from deepvideo_tf.formats.predictors import SHA256_DIGITS
+from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.storage.paths import to_path
+from deepvideo_tf.storage.writes import write_bytes_atomically
 
 
 def export_onnx(workdir, path):

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from deepvideo_tf.config import check_int, check_number
-from deepvideo_tf.data.dataset import make_dataset, naming_damage
-from deepvideo_tf.data.shards import check_card, read_manifest
+from deepvideo_tf.data.input.pipeline import make_dataset, naming_damage
+from deepvideo_tf.data.shards.build import check_card, read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, first_line
-from deepvideo_tf.predictors import find_model
-from deepvideo_tf.training.checkpoints import find_checkpoint, read_description
+from deepvideo_tf.formats.predictors import find_model
+from deepvideo_tf.runs.checkpoints import find_checkpoint, read_description
 
 # The largest difference of probabilities that is rounding: of models in float32, by their format. All others round on
 # purpose, and are judged by what it costs.
@@ -95,7 +95,7 @@ def _measured(path, checkpoint, folder, on_model):
         command = [
             sys.executable,
             "-m",
-            "deepvideo_tf.parity_process",
+            "deepvideo_tf.formats.parity_process",
             str(path),
             checkpoint,
             str(folder),

@@ -1,4 +1,4 @@
-"""Measures one model in this process: `python -m deepvideo_tf.parity_process MODEL CHECKPOINT FOLDER THREADS`.
+"""Measures one model in this process: `python -m deepvideo_tf.formats.parity_process MODEL CHECKPOINT FOLDER THREADS`.
 
 CHECKPOINT is the name of the one that the model must come from. FOLDER holds `clips.npy`, uint8
 `[clip, time, height, width, 3]`, and gets `probabilities.npy` and `answer.json`.
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from deepvideo_tf.errors import DeepVideoError, ModelFileError
-from deepvideo_tf.predictors import Predictor, find_model, load_predictor
+from deepvideo_tf.formats.predictors import Predictor, find_model, load_predictor
 
 WARM_CALLS, CALLS = 10, 60
 BATCH_CLIPS = 32

@@ -15,7 +15,7 @@ import numpy as np
 
 from deepvideo_tf.config import CARD_NAME, ModelCard, check_int, from_json
 from deepvideo_tf.errors import ConfigError, ModelFileError, first_line
-from deepvideo_tf.paths import on_disk, to_path
+from deepvideo_tf.storage.paths import on_disk, to_path
 
 SHA256_DIGITS = 64
 
@@ -147,8 +147,8 @@ def _check_shapes(card, clip_shape, output_shape, path):
 
 def _load_run(path):
     try:
-        from deepvideo_tf.training.checkpoints import load_run
-        from deepvideo_tf.training.metrics import probabilities
+        from deepvideo_tf.metrics.hit_at_k import probabilities
+        from deepvideo_tf.runs.checkpoints import load_run
     except ImportError as error:
         raise ModelFileError(f"{path}: reading runs needs TensorFlow and Keras: {first_line(error)}") from None
 

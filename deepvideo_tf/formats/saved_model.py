@@ -15,11 +15,11 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from deepvideo_tf.config import CARD_NAME, DecodeLimits, check_choice
 from deepvideo_tf.errors import ConfigError, ModelFileError, first_line
-from deepvideo_tf.exporting.card import LABELS_NAME, card_text, check_exportable, labels_text, with_probabilities
-from deepvideo_tf.files import hash_of, sync
-from deepvideo_tf.paths import is_remote, remove_tree, to_path, upload
-from deepvideo_tf.predictors import read_saved_model_card
-from deepvideo_tf.training.checkpoints import Run, load_run
+from deepvideo_tf.formats.card import LABELS_NAME, card_text, check_exportable, labels_text, with_probabilities
+from deepvideo_tf.formats.predictors import read_saved_model_card
+from deepvideo_tf.runs.checkpoints import Run, load_run
+from deepvideo_tf.storage.paths import is_remote, remove_tree, to_path, upload
+from deepvideo_tf.storage.writes import hash_of, sync
 
 PRECISIONS = ("float32", "bfloat16")
 TOP_CLASSES = 5

@@ -12,10 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from deepvideo_tf.config import CARD_NAME, check_choice
-from deepvideo_tf.data.dataset import make_dataset, naming_damage
-from deepvideo_tf.data.shards import check_card, read_manifest
+from deepvideo_tf.data.input.pipeline import make_dataset, naming_damage
+from deepvideo_tf.data.shards.build import check_card, read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.exporting.card import (
+from deepvideo_tf.formats.card import (
     LABELS_NAME,
     card_text,
     check_exportable,
@@ -23,10 +23,10 @@ from deepvideo_tf.exporting.card import (
     labels_text,
     with_probabilities,
 )
-from deepvideo_tf.exporting.low_rank import reduce_rank
-from deepvideo_tf.files import write_bytes_atomically
-from deepvideo_tf.paths import to_path
-from deepvideo_tf.training.checkpoints import load_run
+from deepvideo_tf.formats.low_rank import reduce_rank
+from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.storage.paths import to_path
+from deepvideo_tf.storage.writes import write_bytes_atomically
 
 QUANTIZATIONS = ("float32", "float16", "dynamic_int8", "int8")
 RANK_CLIPS = 1024  # of the training split, for ranks; some times the ranks in use

@@ -18,13 +18,13 @@ from pathlib import Path
 import filelock
 
 from deepvideo_tf.config import DecodeLimits, check_int, to_json
-from deepvideo_tf.data.decode_process import DecoderProcess
-from deepvideo_tf.engines import check_engine, run_tasks
+from deepvideo_tf.data.video.decode_process import DecoderProcess
 from deepvideo_tf.errors import BadVideoError, ShardError
-from deepvideo_tf.files import hash_of, write_bytes_atomically, write_text_atomically
-from deepvideo_tf.paths import on_disk
-from deepvideo_tf.prediction import predict_video
-from deepvideo_tf.predictors import find_model, load_predictor
+from deepvideo_tf.execution.engines import check_engine, run_tasks
+from deepvideo_tf.formats.predictors import find_model, load_predictor
+from deepvideo_tf.inference.prediction import predict_video
+from deepvideo_tf.storage.paths import on_disk
+from deepvideo_tf.storage.writes import hash_of, write_bytes_atomically, write_text_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deepvideo_tf.config import DecodeLimits
-from deepvideo_tf.data.decode import Frame
-from deepvideo_tf.data.decode_process import DecoderProcess
 from deepvideo_tf.data.sampling import MAX_VIEWS, centred_frame_start, view_boxes
-from deepvideo_tf.data.streams import ClipWindow
+from deepvideo_tf.data.video.decode import Frame
+from deepvideo_tf.data.video.decode_process import DecoderProcess
+from deepvideo_tf.data.video.streams import ClipWindow
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.predictors import Predictor, load_predictor
+from deepvideo_tf.formats.predictors import Predictor, load_predictor
 
 BATCH_CLIPS = 32
 RUNNING_S = 2.0  # a running answer is the mean over the clips that ended so long ago at most

@@ -6,7 +6,7 @@ the same draws, so that those of differences are paired.
 
 import numpy as np
 
-from deepvideo_tf.training.metrics import weighted_average_precision
+from deepvideo_tf.metrics.hit_at_k import weighted_average_precision
 
 SEED = 0
 RESAMPLES = 1000

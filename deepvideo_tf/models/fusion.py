@@ -4,7 +4,7 @@ import keras
 
 from deepvideo_tf.config import FUSIONS, check_choice
 from deepvideo_tf.errors import ConfigError
-from deepvideo_tf.models.tower import NO_WINDOWS, check_model_arguments, clip_input, head, tower
+from deepvideo_tf.models.towers.alexnet import NO_WINDOWS, check_model_arguments, clip_input, head, tower
 
 # (size, stride) in time before conv1, conv2 and conv3. Early fusion's first window is the whole clip.
 SLOW_WINDOWS = ((4, 2), (2, 2), (2, 2))  # 10 frames -> 4 -> 2 -> 1

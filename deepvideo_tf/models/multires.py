@@ -4,7 +4,7 @@ import keras
 
 from deepvideo_tf.config import FUSION_CLIPS, FUSIONS, STREAMS, check_choice, multires_name
 from deepvideo_tf.models.fusion import MIN_CROP_SIZE_PX, fusion_windows
-from deepvideo_tf.models.tower import DATA_FORMAT, check_model_arguments, clip_input, head, tower
+from deepvideo_tf.models.towers.alexnet import DATA_FORMAT, check_model_arguments, clip_input, head, tower
 
 
 def fovea_views(frames, crop_size_px):

@@ -5,7 +5,7 @@ import html
 from pathlib import Path
 
 from deepvideo_tf.errors import ConfigError
-from deepvideo_tf.files import write_text_atomically
+from deepvideo_tf.storage.writes import write_text_atomically
 
 TEMPLATES = ("report.html.jinja", "report.md.jinja")
 MISSING = "a report needs Jinja2 and matplotlib: pip install 'deepvideo-tf[report]'"

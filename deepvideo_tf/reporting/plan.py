@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepvideo_tf.config import FINETUNE_MODES, MODEL_CLIPS
-from deepvideo_tf.data.shards import read_manifest
+from deepvideo_tf.data.shards.build import read_manifest
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.reporting.paper import AVERAGED
 from deepvideo_tf.reporting.presets import NETWORKS
@@ -269,7 +269,7 @@ def read_transfer_source(workdir, frame_size_px):
         ModelFileError: there is no trained run.
         ConfigError: it is no network of the paper, or sees crops of another size.
     """
-    from deepvideo_tf.training.checkpoints import find_checkpoint, read_description
+    from deepvideo_tf.runs.checkpoints import find_checkpoint, read_description
 
     config = read_description(find_checkpoint(workdir, best=True)).config
     if config.model not in NETWORKS:

@@ -28,10 +28,10 @@ import numpy as np
 
 from deepvideo_tf.config import FEATURE_HISTOGRAMS, ModelCard, TrainConfig, from_json, to_json
 from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError, first_line
-from deepvideo_tf.files import hash_of, reserve, sync
 from deepvideo_tf.models.registry import build_model
-from deepvideo_tf.paths import RemotePath, download, is_remote, to_path, upload
-from deepvideo_tf.training import processes
+from deepvideo_tf.storage.paths import RemotePath, download, is_remote, to_path, upload
+from deepvideo_tf.storage.writes import hash_of, reserve, sync
+from deepvideo_tf.training.executors import processes
 
 logger = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ from kserve.protocol.infer_type import InferResponse
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.exporting.saved_model import version_folders
+from deepvideo_tf.formats.saved_model import version_folders
 from deepvideo_tf.serving.requests import JSON_LENGTH_HEADER, Body, read_question
 from deepvideo_tf.serving.versions import load_version
 

@@ -7,7 +7,7 @@ import shutil
 import uuid
 from pathlib import Path
 
-from deepvideo_tf.paths import is_remote, to_path
+from deepvideo_tf.storage.paths import is_remote, to_path
 
 
 def write_text_atomically(path, text):

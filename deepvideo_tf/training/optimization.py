@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from deepvideo_tf.training import processes
-from deepvideo_tf.training.metrics import HitAtK
+from deepvideo_tf.metrics.hit_at_k import HitAtK
+from deepvideo_tf.training.executors import processes
 
 PLATEAU_DIVISOR = 10  # the paper lowers the rate and does not say by how much; AlexNet divides it by 10
 

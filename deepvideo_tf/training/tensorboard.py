@@ -9,10 +9,10 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from deepvideo_tf.data.dataset import make_evaluation_dataset
+from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
 from deepvideo_tf.errors import DeepVideoError, ModelFileError
+from deepvideo_tf.metrics.hit_at_k import probabilities
 from deepvideo_tf.models.first_layer import first_layer_filters
-from deepvideo_tf.training.metrics import probabilities
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class TensorBoard:
 
     def _pictures(self, epoch):
         """Dict from the name to a PNG's bytes, width and height."""
-        from deepvideo_tf import plots
+        from deepvideo_tf.visualization import plots
 
         clips, is_true, scores = self._pictured_answers()
         labels = [np.flatnonzero(row).tolist() for row in is_true]

@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from deepvideo_tf.config import FEATURE_HISTOGRAMS, STRATEGIES, ModelCard, TrainConfig, check_number, to_json
-from deepvideo_tf.data.dataset import (
+from deepvideo_tf.data.input.pipeline import (
     DEFAULT_MAX_BAD_FRACTION,
     TrainingPlaces,
     check_clip,
@@ -34,14 +34,11 @@ from deepvideo_tf.data.dataset import (
     naming_damage,
     record_names,
 )
-from deepvideo_tf.data.shards import Manifest, check_classes, manifest_path, read_manifest
+from deepvideo_tf.data.shards.build import Manifest, check_classes, manifest_path, read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
-from deepvideo_tf.exporting.export_process import export_in_process
-from deepvideo_tf.exporting.saved_model import export_saved_model, exported_from, latest_version
-from deepvideo_tf.files import write_text_atomically
-from deepvideo_tf.paths import RemotePath, is_remote, on_disk, to_path
-from deepvideo_tf.training import initialization, processes, transfer
-from deepvideo_tf.training.checkpoints import (
+from deepvideo_tf.formats.export_process import export_in_process
+from deepvideo_tf.formats.saved_model import export_saved_model, exported_from, latest_version
+from deepvideo_tf.runs.checkpoints import (
     CHECKPOINTS_DIR,
     Description,
     Progress,
@@ -57,11 +54,15 @@ from deepvideo_tf.training.checkpoints import (
     set_aside_damaged,
     set_metric_states,
 )
-from deepvideo_tf.training.cluster import cluster_of_environment
-from deepvideo_tf.training.downpour import Downpour, serve
-from deepvideo_tf.training.mirrored import Mirrored
+from deepvideo_tf.storage.paths import RemotePath, is_remote, on_disk, to_path
+from deepvideo_tf.storage.writes import write_text_atomically
+from deepvideo_tf.training import initialization, transfer
+from deepvideo_tf.training.executors import processes
+from deepvideo_tf.training.executors.cluster import cluster_of_environment
+from deepvideo_tf.training.executors.downpour import Downpour, serve
+from deepvideo_tf.training.executors.mirrored import Mirrored
+from deepvideo_tf.training.executors.replica import clip_weights
 from deepvideo_tf.training.optimization import after_epoch, compile_model, learning_rate_at
-from deepvideo_tf.training.replica import clip_weights
 from deepvideo_tf.training.tensorboard import TensorBoard
 
 logger = logging.getLogger(__name__)

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import numpy as np
 
-from deepvideo_tf import plots
 from deepvideo_tf.config import FEATURE_HISTOGRAMS, FUSIONS, check_choice, multires_name
-from deepvideo_tf.data.dataset import DEFAULT_MAX_BAD_FRACTION, make_evaluation_dataset, naming_damage
-from deepvideo_tf.data.ucf101 import ucf101_groups
+from deepvideo_tf.data.input.pipeline import DEFAULT_MAX_BAD_FRACTION, make_evaluation_dataset, naming_damage
 from deepvideo_tf.errors import ConfigError
-from deepvideo_tf.files import write_bytes_atomically, write_text_atomically
+from deepvideo_tf.evaluation.class_groups import ucf101_groups
+from deepvideo_tf.evaluation.scores import average_scores, read, scores_path
+from deepvideo_tf.metrics.hit_at_k import hits_at_k, probabilities
 from deepvideo_tf.models.first_layer import first_layer_filters, stream_views
-from deepvideo_tf.paths import on_disk
-from deepvideo_tf.saliency import occlusion_saliency
-from deepvideo_tf.scores import average_scores, read, scores_path
-from deepvideo_tf.training.checkpoints import find_checkpoint, load_run, read_description
-from deepvideo_tf.training.metrics import hits_at_k, probabilities
+from deepvideo_tf.runs.checkpoints import find_checkpoint, load_run, read_description
+from deepvideo_tf.storage.paths import on_disk
+from deepvideo_tf.storage.writes import write_bytes_atomically, write_text_atomically
+from deepvideo_tf.visualization import plots
+from deepvideo_tf.visualization.saliency import occlusion_saliency
 
 PICTURES = ("filters", "predictions", "curves", "confusion", "ap", "saliency", "views")
 OF_ONE_RUN = ("filters", "curves", "saliency", "views")

@@ -20,7 +20,7 @@ let runtime = null; // LiteRT's module, as a promise, from the first model on
  *
  * @param {Uint8Array} bytes of the file.
  * @param {string} name of the file, for messages.
- * @returns {Promise<object>} `card`, the `ModelCard` of deepvideo_tf/config.py as plain data; `about`, what else its file
+ * @returns {Promise<object>} `card`, the `ModelCard` of deepvideo_tf/config/run.py as plain data; `about`, what else its file
  *   tells; `probabilities`, from frames (`clip.num_frames` arrays of `modelPixels`) to one probability a class; `delete`.
  * @throws {ModelFileError} it is no such file, or a damaged one, or the browser has no WebAssembly.
  */
@@ -121,7 +121,7 @@ function checkedCard(about, name) {
   return card;
 }
 
-/** The first field of a card that is not what deepvideo_tf/config.py lets it be, in words; null where there is none. */
+/** The first field of a card that is not what deepvideo_tf/config/run.py lets it be, in words; null where there is none. */
 function whatIsWrong(card) {
   if (typeof card?.model !== "string") return "model must be a name";
   const { classes } = card;

@@ -14,7 +14,7 @@ import deepvideo_tf as dv
 from deepvideo_tf.baseline import cache
 from deepvideo_tf.baseline.classifier import build_classifier, set_codebooks, vectors_of
 from deepvideo_tf.baseline.feature_process import FeatureProcess
-from deepvideo_tf.data.dataset import make_evaluation_dataset
+from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
 from deepvideo_tf.errors import ShardError
 from tests.conftest import flip_a_bit
 

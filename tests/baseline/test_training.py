@@ -13,14 +13,14 @@ import deepvideo_tf as dv
 from deepvideo_tf.baseline.cache import learn_codebooks
 from deepvideo_tf.baseline.classifier import build_classifier, codebooks_of
 from deepvideo_tf.config import FEATURE_HISTOGRAMS
-from deepvideo_tf.data.dataset import make_evaluation_dataset
+from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
 from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError
-from deepvideo_tf.pictures import choose_pictures, draw_pictures
-from deepvideo_tf.scores import score_run
-from deepvideo_tf.training.checkpoints import load_run
-from deepvideo_tf.training.metrics import probabilities
+from deepvideo_tf.evaluation.scores import score_run
+from deepvideo_tf.metrics.hit_at_k import probabilities
+from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.visualization.pictures import choose_pictures, draw_pictures
 from tests.conftest import flip_a_bit
-from tests.training.test_fit import checkpoint_names
+from tests.training.test_train import checkpoint_names
 
 
 class Killed(BaseException):

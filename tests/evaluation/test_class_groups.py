@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from deepvideo_tf.data.ucf101 import UCF101_GROUPS, check_groups, read_groups, ucf101_groups
 from deepvideo_tf.errors import ConfigError
+from deepvideo_tf.evaluation.class_groups import UCF101_GROUPS, check_groups, read_groups, ucf101_groups
 from tests.conftest import real_data
 
 

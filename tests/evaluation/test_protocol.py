@@ -9,13 +9,13 @@ import pytest
 from sklearn.metrics import average_precision_score, confusion_matrix
 
 import deepvideo_tf as dv
-from deepvideo_tf import evaluation
-from deepvideo_tf import scores as scores_module
-from deepvideo_tf.data.dataset import make_evaluation_dataset
-from deepvideo_tf.data.shards import check_classes
+from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
+from deepvideo_tf.data.shards.build import check_classes
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError
-from deepvideo_tf.scores import Scores, read, scores_path
-from deepvideo_tf.training.checkpoints import load_run
+from deepvideo_tf.evaluation import protocol as evaluation
+from deepvideo_tf.evaluation import scores as scores_module
+from deepvideo_tf.evaluation.scores import Scores, read, scores_path
+from deepvideo_tf.runs.checkpoints import load_run
 from tests.conftest import flip_a_bit, rewrite_manifest
 
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepvideo_tf import scores as scores_module
-from deepvideo_tf.data.dataset import make_evaluation_dataset
+from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError
-from deepvideo_tf.scores import Scores, average_scores, in_time_order, read, save, score_run, scores_path
-from deepvideo_tf.training.checkpoints import load_run
-from deepvideo_tf.training.metrics import probabilities
+from deepvideo_tf.evaluation import scores as scores_module
+from deepvideo_tf.evaluation.scores import Scores, average_scores, in_time_order, read, save, score_run, scores_path
+from deepvideo_tf.metrics.hit_at_k import probabilities
+from deepvideo_tf.runs.checkpoints import load_run
 from tests.conftest import flip_a_bit
 
 
@@ -46,7 +46,7 @@ def some_scores(seed=0, clip_videos=(0, 0, 1, 2, 2)):
 
 
 def told(caplog):
-    return [record.getMessage() for record in caplog.records if record.name == "deepvideo_tf.scores"]
+    return [record.getMessage() for record in caplog.records if record.name == "deepvideo_tf.evaluation.scores"]
 
 
 def equal(one, other):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from deepvideo_tf.engines import check_engine, run_tasks
 from deepvideo_tf.errors import ConfigError
+from deepvideo_tf.execution.engines import check_engine, run_tasks
 
 
 @dataclass(frozen=True)

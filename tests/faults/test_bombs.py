@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from deepvideo_tf.config import DecodeLimits, ShardSpec
-from deepvideo_tf.data.decode import decode_clips
-from deepvideo_tf.data.decode_process import DecoderProcess
+from deepvideo_tf.data.video.decode import decode_clips
+from deepvideo_tf.data.video.decode_process import DecoderProcess
 from deepvideo_tf.errors import BadVideoError
 
 SPEC = ShardSpec(clips_per_video=2)

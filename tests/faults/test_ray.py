@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 import deepvideo_tf as dv
-from deepvideo_tf import engines
 from deepvideo_tf.data.annotations import read_list, read_video_paths
-from deepvideo_tf.data.decode_process import DecoderProcess
-from deepvideo_tf.data.shards import read_manifest
+from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.data.video.decode_process import DecoderProcess
 from deepvideo_tf.errors import ConfigError, ShardError
-from tests.data.test_shards import hashes
+from deepvideo_tf.execution import engines
+from tests.data.shards.test_build import hashes
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 cluster_utils = pytest.importorskip("ray.cluster_utils", reason="needs the extra ray")

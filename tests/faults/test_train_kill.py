@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import deepvideo_tf as dv
-from deepvideo_tf.training import checkpoints
-from tests.training.test_fit import checkpoint_names
+from deepvideo_tf.runs import checkpoints
+from tests.training.test_train import checkpoint_names
 
 TRAIN = Path(sysconfig.get_path("scripts")) / "deepvideo-train"
 NUM_EPOCHS = 15

@@ -5,7 +5,7 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.errors import ConfigError
-from deepvideo_tf.exporting.low_rank import reduce_rank
+from deepvideo_tf.formats.low_rank import reduce_rank
 from deepvideo_tf.models.responses import before_activation
 
 MODELS = ("multires", "slow_fusion")  # two streams, and layers that columns of time share

@@ -5,7 +5,7 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError
-from deepvideo_tf.parity import _broken, _clips, _compared
+from deepvideo_tf.formats.parity import _broken, _clips, _compared
 
 
 @pytest.fixture(scope="module")

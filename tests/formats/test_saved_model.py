@@ -13,11 +13,11 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 import deepvideo_tf as dv
-from deepvideo_tf.data.records import record_to_dict
+from deepvideo_tf.data.shards.records import record_to_dict
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.exporting import saved_model
-from deepvideo_tf.exporting.saved_model import latest_version
-from deepvideo_tf.training.checkpoints import load_run
+from deepvideo_tf.formats import saved_model
+from deepvideo_tf.formats.saved_model import latest_version
+from deepvideo_tf.runs.checkpoints import load_run
 
 # Runs without this package: only TensorFlow, NumPy and what they bring.
 SERVE = """

@@ -13,8 +13,8 @@ from ai_edge_litert.interpreter import Interpreter
 import deepvideo_tf as dv
 from deepvideo_tf.config import MODEL_NAMES
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError
-from deepvideo_tf.exporting.tflite import QUANTIZATIONS, _quantized, convert
-from deepvideo_tf.training.checkpoints import load_run
+from deepvideo_tf.formats.tflite import QUANTIZATIONS, _quantized, convert
+from deepvideo_tf.runs.checkpoints import load_run
 
 # How far the probabilities of a random net may be from Keras's.
 TOLERANCES = {"float32": 1e-5, "float16": 0.01, "dynamic_int8": 0.1, "int8": 0.1}
@@ -151,7 +151,7 @@ def test_a_file_that_is_there_stays_when_an_export_fails(small_run, tmp_path):
 
 @pytest.mark.parametrize("export", [dv.export_tflite, dv.export_onnx])
 def test_a_model_too_large_for_one_file_is_refused(small_run, tmp_path, monkeypatch, export):
-    monkeypatch.setattr("deepvideo_tf.exporting.card.MAX_FILE_GIB", 1e-5)
+    monkeypatch.setattr("deepvideo_tf.formats.card.MAX_FILE_GIB", 1e-5)
     path = tmp_path / ("model.tflite" if export is dv.export_tflite else "model.onnx")
     with pytest.raises(ModelFileError, match="model.(tflite|onnx): such a file holds less than 1e-05 GiB"):
         export(small_run, path)

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import deepvideo_tf as dv
-from deepvideo_tf.data.decode import read_frames, read_index
-from deepvideo_tf.drawing import draw_classes
+from deepvideo_tf.data.video.decode import read_frames, read_index
 from deepvideo_tf.errors import BadVideoError, ConfigError, DeepVideoError
+from deepvideo_tf.inference.drawing import draw_classes
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import deepvideo_tf as dv
-from deepvideo_tf.data.dataset import make_evaluation_dataset
-from deepvideo_tf.data.decode import Frame, read_frames
+from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
+from deepvideo_tf.data.video.decode import Frame, read_frames
 from deepvideo_tf.errors import BadVideoError, ConfigError, ModelFileError
-from deepvideo_tf.prediction import _views
+from deepvideo_tf.inference.prediction import _views
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from deepvideo_tf import bootstrap
+from deepvideo_tf.metrics import bootstrap
 
 
 def draws(num_videos, count):

@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn.metrics import average_precision_score, coverage_error
 
 from deepvideo_tf.config import ClipSpec, ModelCard, ShardSpec
-from deepvideo_tf.training.metrics import (
+from deepvideo_tf.metrics.hit_at_k import (
     HitAtK,
     average_precision,
     hits_at_k,

@@ -4,14 +4,14 @@ import importlib.util
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deepvideo_tf.config import MODEL_NAMES
+from tests.conftest import REPOSITORY
 
-SCRIPT = Path(__file__).parent / "backend_answers.py"
+SCRIPT = REPOSITORY / "tests/support/backend_answers.py"
 
 
 def answers_under(backend, folder):

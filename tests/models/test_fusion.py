@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import deepvideo_tf as dv
-from deepvideo_tf.layers import LocalResponseNormalization
+from deepvideo_tf.models.layers import LocalResponseNormalization
 
 CROP_SIZE_PX = 60
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepvideo_tf.layers import LocalResponseNormalization, SplitFrames, TemporalWindows
+from deepvideo_tf.models.layers import LocalResponseNormalization, SplitFrames, TemporalWindows
 
 
 def lrn_reference(x, radius=2, bias=2.0, alpha=1e-4, beta=0.5):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import deepvideo_tf as dv
 from deepvideo_tf.config import FUSIONS, MODEL_NAMES
 from deepvideo_tf.models.registry import BUILDERS
-from deepvideo_tf.training.fit import _dtype_policy as policy
+from deepvideo_tf.training.train import _dtype_policy as policy
 from tests.conftest import REPOSITORY
 
 PARAMETERS = {
@@ -206,7 +206,7 @@ def test_every_model_is_saved_and_loaded_in_safe_mode(name, tmp_path):
 def test_a_saved_model_is_loaded_elsewhere_as_the_readme_says(tmp_path):
     path = tmp_path / "model.keras"
     small("multires_slow_fusion").save(path)
-    code = f"import keras, deepvideo_tf.layers; print(keras.models.load_model({str(path)!r}).name)"
+    code = f"import keras, deepvideo_tf.models.layers; print(keras.models.load_model({str(path)!r}).name)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout == "multires_slow_fusion\n"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import deepvideo_tf as dv
-from deepvideo_tf.training.fit import _dtype_policy
+from deepvideo_tf.training.train import _dtype_policy
 
 CROP_SIZE_PX = 48
 

@@ -75,7 +75,7 @@ def test_the_site_builds_without_a_warning_and_needs_no_network(site):
 
 def test_the_site_has_every_name_and_every_flag(site, run_program):
     api = (site / "reference/api.html").read_text(encoding="utf-8")
-    assert 'id="module-deepvideo_tf.plots"' in api
+    assert 'id="module-deepvideo_tf.visualization.plots"' in api
     for name in set(dv.__all__) - {"__version__", "errors", "plots"}:
         assert f'id="deepvideo_tf.{name}"' in api, name
     programs = (site / "reference/programs.html").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from deepvideo_tf.config import FINETUNE_MODES
-from deepvideo_tf.data.ucf101 import UCF101_GROUPS
+from deepvideo_tf.evaluation.class_groups import UCF101_GROUPS
 from deepvideo_tf.reporting import paper
 from deepvideo_tf.reporting.tables import make_findings, make_tables, over_folds
 

@@ -16,12 +16,14 @@ import pytest
 import tensorflow as tf
 
 import deepvideo_tf as dv
-from deepvideo_tf.data.dataset import make_dataset, record_names
+from deepvideo_tf.data.input.pipeline import make_dataset, record_names
 from deepvideo_tf.errors import ModelFileError, TrainingError
-from deepvideo_tf.training import checkpoints, fit, tensorboard
-from deepvideo_tf.training.checkpoints import NAME, Progress, find_checkpoint, load_run, read_description
+from deepvideo_tf.runs import checkpoints
+from deepvideo_tf.runs.checkpoints import NAME, Progress, find_checkpoint, load_run, read_description
+from deepvideo_tf.training import tensorboard
+from deepvideo_tf.training import train as fit
 from tests.conftest import flip_a_bit
-from tests.training.test_fit import checkpoint_names
+from tests.training.test_train import checkpoint_names
 
 
 class Killed(BaseException):

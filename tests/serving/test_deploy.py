@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.serving.client import free_port
+from tests.support.client import free_port
 
 DEPLOY = (REPOSITORY / "docs/deploy.md").read_text(encoding="utf-8")
 

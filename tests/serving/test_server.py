@@ -18,7 +18,7 @@ import tensorflow as tf
 
 import deepvideo_tf as dv
 from tests.conftest import flip_a_bit
-from tests.serving.client import (
+from tests.support.client import (
     JSON,
     JSON_LENGTH,
     NAME,

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import deepvideo_tf as dv
-from tests import bucket_server
 from tests.conftest import REPOSITORY
+from tests.support import bucket_server
 
 TRAINING = ("--model=single_frame", "--crop_size_px=36", "--noflip", "--width=0.02", "--global_batch_size=12")
 
@@ -26,7 +26,7 @@ def bucket(tmp_path_factory):
     """The environment in which `gs://bucket` is there, with what else a fast answer takes."""
     folder = tmp_path_factory.mktemp("bucket")
     with open(folder / "log", "wb") as log:
-        command = [sys.executable, "-m", "tests.bucket_server", folder]
+        command = [sys.executable, "-m", "tests.support.bucket_server", folder]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, cwd=REPOSITORY)
     try:
         yield os.environ | json.loads(process.stdout.readline()) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -73,9 +73,9 @@ def cut(bucket, name):
 LIBRARY = """
 import json, sys
 import deepvideo_tf as dv
-from deepvideo_tf.data.shards import verify_shards
-from deepvideo_tf.training import fit
-from deepvideo_tf.training.checkpoints import load_run
+from deepvideo_tf.data.shards.build import verify_shards
+from deepvideo_tf.training import train as fit
+from deepvideo_tf.runs.checkpoints import load_run
 
 videos, folder = sys.argv[1:]
 fit.export_saved_model = lambda workdir, export_dir: export_dir / "1"  # it takes as long as all the rest

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 import deepvideo_tf as dv
-from deepvideo_tf import paths
 from deepvideo_tf.data.annotations import hold_out
-from deepvideo_tf.data.shards import read_manifest, verify_shards
+from deepvideo_tf.data.shards.build import read_manifest, verify_shards
 from deepvideo_tf.errors import ConfigError, ShardError
-from deepvideo_tf.files import hash_of, write_text_atomically
-from deepvideo_tf.paths import RemotePath, to_path
-from deepvideo_tf.training.checkpoints import find_checkpoint
+from deepvideo_tf.runs.checkpoints import find_checkpoint
+from deepvideo_tf.storage import paths
+from deepvideo_tf.storage.paths import RemotePath, to_path
+from deepvideo_tf.storage.writes import hash_of, write_text_atomically
 
 
 def test_paths_on_a_disk_are_pathlibs():
@@ -85,7 +85,7 @@ def short_run(small_shards, short_config, tmp_path_factory):
     """A run in a folder, without an export."""
     workdir = tmp_path_factory.mktemp("runs") / "short"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("deepvideo_tf.training.fit.export_saved_model", lambda workdir, export_dir: None)
+        patch.setattr("deepvideo_tf.training.train.export_saved_model", lambda workdir, export_dir: None)
         dv.train(short_config, small_shards, workdir)
     return workdir
 

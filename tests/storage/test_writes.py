@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from deepvideo_tf.files import write_bytes_atomically
+from deepvideo_tf.storage.writes import write_bytes_atomically
 
 
 def test_writers_at_the_same_time_each_write_a_whole_file(tmp_path):

@@ -1,4 +1,4 @@
-"""An object store on this machine that TensorFlow takes for Google's: python -m tests.bucket_server FOLDER.
+"""An object store on this machine that TensorFlow takes for Google's: python -m tests.support.bucket_server FOLDER.
 
 TensorFlow's `gs://` knows one address, over TLS. So the emulator is made its HTTPS proxy: it answers CONNECT with a
 certificate of its own authority, and goes on as the server that was asked for. Prints the environment that leads there,

@@ -9,8 +9,8 @@ import sys
 import keras
 import numpy as np
 
-from deepvideo_tf.data.dataset import make_dataset
-from deepvideo_tf.training.checkpoints import build_untrained, find_checkpoint, load_run, read_description
+from deepvideo_tf.data.input.pipeline import make_dataset
+from deepvideo_tf.runs.checkpoints import build_untrained, find_checkpoint, load_run, read_description
 from deepvideo_tf.training.optimization import compile_model
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from deepvideo_tf.config import TrainConfig
-from deepvideo_tf.training import fit
-from deepvideo_tf.training.checkpoints import Progress
+from deepvideo_tf.runs.checkpoints import Progress
+from deepvideo_tf.training import train as fit
 from deepvideo_tf.training.optimization import after_epoch, compile_model, learning_rate_at, loss_of
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 30.0, -30.0]], np.float32)

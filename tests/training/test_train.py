@@ -15,11 +15,12 @@ from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 import deepvideo_tf as dv
-from deepvideo_tf.data.shards import read_manifest
+from deepvideo_tf.data.shards.build import read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
-from deepvideo_tf.exporting.saved_model import exported_from
-from deepvideo_tf.training import fit, tensorboard
-from deepvideo_tf.training.checkpoints import find_checkpoint, load_run, read_description
+from deepvideo_tf.formats.saved_model import exported_from
+from deepvideo_tf.runs.checkpoints import find_checkpoint, load_run, read_description
+from deepvideo_tf.training import tensorboard
+from deepvideo_tf.training import train as fit
 from tests.conftest import flip_a_bit, rewrite_manifest
 
 
@@ -157,7 +158,7 @@ def test_without_matplotlib_a_run_goes_on_and_says_so_once(
     monkeypatch.setattr(tensorboard, "PICTURES_EVERY_S", 0)
     monkeypatch.setattr(tensorboard, "PICTURES_PAUSE", 0)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "deepvideo_tf.plots", raising=False)
+    monkeypatch.delitem(sys.modules, "deepvideo_tf.visualization.plots", raising=False)
     monkeypatch.delattr(deepvideo_tf, "plots", raising=False)
     dv.train(tiny_config, judged_shards, tmp_path)
     assert not pictures_in(tmp_path)

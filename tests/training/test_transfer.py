@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 import deepvideo_tf as dv
-from deepvideo_tf.data.dataset import make_dataset
-from deepvideo_tf.data.shards import read_manifest
+from deepvideo_tf.data.input.pipeline import make_dataset
+from deepvideo_tf.data.shards.build import read_manifest
 from deepvideo_tf.errors import ModelFileError, TrainingError
+from deepvideo_tf.runs.checkpoints import load_run
 from deepvideo_tf.training import transfer
-from deepvideo_tf.training.checkpoints import load_run
 from tests.conftest import rewrite_manifest
-from tests.training.test_checkpoints import Killed, train_often_saved
-from tests.training.test_fit import checkpoint_names
+from tests.runs.test_checkpoints import Killed, train_often_saved
+from tests.training.test_train import checkpoint_names
 
 CLASSES = ("moves_down", "moves_left", "moves_right", "moves_up")
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import deepvideo_tf as dv
-from deepvideo_tf.data.dataset import make_evaluation_dataset
+from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.pictures import PICTURES, choose_pictures, choose_videos, draw_pictures, first_clips
+from deepvideo_tf.visualization.pictures import PICTURES, choose_pictures, choose_videos, draw_pictures, first_clips
 
 
 def choose(is_right, count):

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 import deepvideo_tf
-from deepvideo_tf import plots
 from deepvideo_tf.errors import ConfigError, DeepVideoError
-from deepvideo_tf.saliency import Saliency
+from deepvideo_tf.visualization import plots
+from deepvideo_tf.visualization.saliency import Saliency
 
 
 def pixels_of(figure):
@@ -214,7 +214,7 @@ def test_a_notebook_shows_a_figure_without_pyplot():
 
 def test_without_matplotlib_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "deepvideo_tf.plots")
+    monkeypatch.delitem(sys.modules, "deepvideo_tf.visualization.plots")
     monkeypatch.delattr(deepvideo_tf, "plots")
     with pytest.raises(DeepVideoError, match=r"pictures need the extra: pip install 'deepvideo-tf\[plots\]'"):
-        _ = deepvideo_tf.plots
+        _ = deepvideo_tf.visualization.plots

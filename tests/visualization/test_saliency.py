@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from deepvideo_tf.errors import ConfigError
-from deepvideo_tf.saliency import HIDDEN_VALUE, occlusion_saliency
+from deepvideo_tf.visualization.saliency import HIDDEN_VALUE, occlusion_saliency
 
 
 def deciding(frame, rows, columns):

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 import deepvideo_tf as dv
-from deepvideo_tf.data.decode import decode_clips
 from deepvideo_tf.data.sampling import centred_frame_start
+from deepvideo_tf.data.video.decode import decode_clips
 from tests.conftest import REPOSITORY, flip_a_bit
 
 playwright = pytest.importorskip("playwright.sync_api", reason="make web-test installs it")

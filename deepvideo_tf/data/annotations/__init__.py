@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deepvideo_tf.errors import AnnotationError, ConfigError
-from deepvideo_tf.paths import on_disk
+from deepvideo_tf.storage.paths import on_disk
 
 SPLITS = ("train", "validation", "test")
 VIDEO_SUFFIXES = frozenset(

@@ -15,11 +15,12 @@ import numpy as np
 import tensorflow as tf
 
 from deepvideo_tf.config import ClipSpec, check_int, check_number
-from deepvideo_tf.data import augment, records
+from deepvideo_tf.data.input import augment
 from deepvideo_tf.data.sampling import MAX_VIEWS, centred_frame_start, view_boxes
-from deepvideo_tf.data.shards import Manifest, read_manifest, verify_shards
+from deepvideo_tf.data.shards import records
+from deepvideo_tf.data.shards.build import Manifest, read_manifest, verify_shards
 from deepvideo_tf.errors import ConfigError, ShardError
-from deepvideo_tf.paths import to_path
+from deepvideo_tf.storage.paths import to_path
 
 logger = logging.getLogger(__name__)
 

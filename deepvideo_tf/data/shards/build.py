@@ -21,11 +21,11 @@ import filelock
 
 from deepvideo_tf.config import DecodeLimits, ModelCard, ShardSpec, from_json, to_json
 from deepvideo_tf.data.annotations import SPLITS, Annotations, LabelledVideo
-from deepvideo_tf.data.decode_process import DecoderProcess
-from deepvideo_tf.engines import check_engine, run_tasks
+from deepvideo_tf.data.video.decode_process import DecoderProcess
 from deepvideo_tf.errors import BadVideoError, ConfigError, ModelFileError, ShardError
-from deepvideo_tf.files import hash_of, write_bytes_atomically, write_text_atomically
-from deepvideo_tf.paths import is_remote, move, remove_tree, sizes_of, to_path, upload
+from deepvideo_tf.execution.engines import check_engine, run_tasks
+from deepvideo_tf.storage.paths import is_remote, move, remove_tree, sizes_of, to_path, upload
+from deepvideo_tf.storage.writes import hash_of, write_bytes_atomically, write_text_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -230,7 +230,7 @@ def _damage(path, shard):
         return [(None, "no such file")]
     if hash_of(path) == shard["sha256"]:
         return []
-    from deepvideo_tf.data.records import read_records
+    from deepvideo_tf.data.shards.records import read_records
 
     found = []
     records = sum(1 for _ in read_records(path, lambda *damage: found.append(damage)))
@@ -306,7 +306,7 @@ def _write_shard(task, decoder, on_video):
 
 def _write_videos(task, decoder, writer, on_video):
     """The number of records written, and what was skipped."""
-    from deepvideo_tf.data.records import clip_to_record
+    from deepvideo_tf.data.shards.records import clip_to_record
 
     records, skipped = 0, []
     for video in task.videos:

@@ -9,9 +9,9 @@ from itertools import combinations
 import numpy as np
 
 from deepvideo_tf.data.annotations import SPLITS, group_of
-from deepvideo_tf.data.shards import manifest_path, read_manifest
+from deepvideo_tf.data.shards.build import manifest_path, read_manifest
 from deepvideo_tf.errors import ConfigError, ShardError
-from deepvideo_tf.paths import is_remote, to_path
+from deepvideo_tf.storage.paths import is_remote, to_path
 
 SHEET_FRAMES = 8
 THUMBNAIL_PX = 96
@@ -243,7 +243,7 @@ def _records(manifest, shards_dir):
     Raises:
         ShardError: one is damaged.
     """
-    from deepvideo_tf.data.records import read_records, record_to_dict
+    from deepvideo_tf.data.shards.records import read_records, record_to_dict
 
     for shard in manifest.shards:
         path = to_path(shards_dir) / shard["name"]

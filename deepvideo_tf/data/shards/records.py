@@ -5,7 +5,7 @@ import struct
 import google_crc32c
 import tensorflow as tf
 
-from deepvideo_tf.paths import to_path
+from deepvideo_tf.storage.paths import to_path
 
 VIDEO_ID = "video_id"
 LABELS = "labels"

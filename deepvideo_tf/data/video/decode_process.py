@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from deepvideo_tf.config import DecodeLimits, ShardSpec, from_json, to_json
-from deepvideo_tf.data.decode import DecodedClip, decode_clips, read_index
+from deepvideo_tf.data.video.decode import DecodedClip, decode_clips, read_index
 from deepvideo_tf.errors import BadVideoError
 
 # -P keeps a file in the current folder (av.py, say) from being imported in place of a package.
-COMMAND = (sys.executable, "-P", "-m", "deepvideo_tf.data.decode_process")
+COMMAND = (sys.executable, "-P", "-m", "deepvideo_tf.data.video.decode_process")
 KILLED = f"the decoder ended with status {-signal.SIGKILL}"
 
 
@@ -61,7 +61,7 @@ class DecoderProcess:
             self._process = None
 
     def decode(self, path, spec: ShardSpec, *, start_s=0.0, end_s=None, encode=True):
-        """Decodes the clips of one video, as `deepvideo_tf.data.decode.decode_clips` does.
+        """Decodes the clips of one video, as `deepvideo_tf.data.video.decode.decode_clips` does.
 
         Args:
             path: the video file.

@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 
 from deepvideo_tf.config import ClipSpec, DecodeLimits, ShardSpec, check_number
-from deepvideo_tf.data.decode import STAMP_ROUNDING_S, Frame, FrameConverter
+from deepvideo_tf.data.video.decode import STAMP_ROUNDING_S, Frame, FrameConverter
 from deepvideo_tf.errors import BadVideoError, ConfigError
 
 MAX_PAUSE_S = 10.0  # of a frame that is shown for longer no more is looked at: a stamp may be years off

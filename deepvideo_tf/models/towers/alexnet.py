@@ -8,7 +8,7 @@ their channels just before a convolution.
 import keras
 
 from deepvideo_tf.config import check_int, check_number
-from deepvideo_tf.layers import LocalResponseNormalization, SplitFrames, TemporalWindows
+from deepvideo_tf.models.layers import LocalResponseNormalization, SplitFrames, TemporalWindows
 
 PIXEL_MEAN = 117.0  # section 3.3: the constant subtracted from raw pixels
 FILTERS = (96, 256, 384, 384, 256)  # conv1 ... conv5

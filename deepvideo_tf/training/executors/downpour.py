@@ -17,9 +17,9 @@ from collections import deque
 import keras
 import tensorflow as tf
 
-from deepvideo_tf.data.dataset import read_training_batch
+from deepvideo_tf.data.input.pipeline import read_training_batch
 from deepvideo_tf.errors import ConfigError, ShardError, TrainingError, first_line
-from deepvideo_tf.training.replica import Replica, clip_weights
+from deepvideo_tf.training.executors.replica import Replica, clip_weights
 
 logger = logging.getLogger(__name__)
 

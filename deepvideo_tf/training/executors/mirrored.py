@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from deepvideo_tf.training.replica import Replica
+from deepvideo_tf.training.executors.replica import Replica
 
 
 class Mirrored:

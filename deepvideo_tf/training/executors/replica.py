@@ -9,8 +9,8 @@ from dataclasses import replace
 import keras
 import tensorflow as tf
 
-from deepvideo_tf.training.checkpoints import generators_of
-from deepvideo_tf.training.metrics import HitAtK
+from deepvideo_tf.metrics.hit_at_k import HitAtK
+from deepvideo_tf.runs.checkpoints import generators_of
 from deepvideo_tf.training.optimization import loss_of, optimizer_of
 
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 import deepvideo_tf as dv
 from deepvideo_tf.data.annotations import Annotations, LabelledVideo
-from deepvideo_tf.data.records import parse_record
-from deepvideo_tf.data.shards import read_manifest
+from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.data.shards.records import parse_record
 from deepvideo_tf.errors import ConfigError, ShardError
 from tests.conftest import rewrite_manifest
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from deepvideo_tf.config import DecodeLimits, ShardSpec
-from deepvideo_tf.data import decode_process
-from deepvideo_tf.data.decode import decode_clips
-from deepvideo_tf.data.decode_process import DecoderProcess
+from deepvideo_tf.data.video import decode_process
+from deepvideo_tf.data.video.decode import decode_clips
+from deepvideo_tf.data.video.decode_process import DecoderProcess
 from deepvideo_tf.errors import BadVideoError, ConfigError
 
 BROKEN = {

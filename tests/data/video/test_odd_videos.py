@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from deepvideo_tf.config import DecodeLimits, ShardSpec
-from deepvideo_tf.data import decode
-from deepvideo_tf.data.decode import decode_clips, read_index
+from deepvideo_tf.data.video import decode
+from deepvideo_tf.data.video.decode import decode_clips, read_index
 from deepvideo_tf.errors import BadVideoError
 from tests.conftest import DATA
 

@@ -18,11 +18,12 @@ import deepvideo_tf as dv
 from deepvideo_tf.config import Place
 from deepvideo_tf.data.annotations import hold_out
 from deepvideo_tf.errors import ConfigError, TrainingError
-from deepvideo_tf.training import restarts
-from deepvideo_tf.training.checkpoints import find_checkpoint, load_run, read_description
+from deepvideo_tf.runs.checkpoints import find_checkpoint, load_run, read_description
+from deepvideo_tf.training.executors import restarts
+from tests.conftest import REPOSITORY
 
 TRAIN = os.path.join(sysconfig.get_path("scripts"), "deepvideo-train")
-UNION_FIT = Path(__file__).parent / "union_fit.py"
+UNION_FIT = REPOSITORY / "tests/support/union_fit.py"
 MODEL = ("--model=single_frame", "--width=0.1", "--crop_size_px=32", "--noflip")
 NO_DROPOUT = ("--dropout=0", "--top_dropout=0")
 STEPS_PER_EPOCH = 5  # of 32 clips
@@ -117,7 +118,7 @@ def weights_of_two(shards, first_run, workdir, *flags):
         *flags,
     )
     assert progress(workdir).total_steps == 50
-    from deepvideo_tf.training.checkpoints import build_untrained, load_weights
+    from deepvideo_tf.runs.checkpoints import build_untrained, load_weights
 
     model = build_untrained(load_run(workdir).config, 4)
     load_weights(find_checkpoint(workdir, best=False), model)

@@ -1,0 +1,1 @@
+"""Shards: building, reading, verifying and inspecting them."""

@@ -1,0 +1,1 @@
+"""The formats of trained models: each one exports and loads."""

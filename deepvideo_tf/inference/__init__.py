@@ -1,0 +1,1 @@
+"""Predictions of a trained model: of a video, a stream, many videos."""

@@ -1,0 +1,1 @@
+"""Hit@k, average precision and their bootstrap intervals."""

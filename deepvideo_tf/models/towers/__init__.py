@@ -1,0 +1,1 @@
+"""Towers: from frames to feature maps."""

@@ -1,0 +1,1 @@
+"""Figures, and the figures of a run."""
