@@ -25,9 +25,9 @@ class HitAtK(keras.metrics.MeanMetricWrapper):
         if not isinstance(k, int) or k < 1:
             raise ValueError(f"k must be a whole number, 1 or more. Received: {k!r}")
         self.k = k
-        super().__init__(self.hits, name=name or f"hit_at_{k}", dtype=dtype)
+        super().__init__(self.values, name=name or f"hit_at_{k}", dtype=dtype)
 
-    def hits(self, targets, scores):
+    def values(self, targets, scores):
         """Whether each example is a hit, 1 or 0: float32 `[example]`.
 
         Args:

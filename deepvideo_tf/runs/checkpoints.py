@@ -31,7 +31,6 @@ from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError, firs
 from deepvideo_tf.models.registry import build_model
 from deepvideo_tf.storage.paths import RemotePath, download, is_remote, to_path, upload
 from deepvideo_tf.storage.writes import hash_of, reserve, sync
-from deepvideo_tf.training.executors import processes
 
 logger = logging.getLogger(__name__)
 
@@ -207,8 +206,7 @@ def _write(path, model, metrics, description):
     variables = {id(variable): variable for variable in (*model.variables, *model.optimizer.variables)}.values()
     # HDF5 crashes when the disk is full: better not to begin.
     reserve(path, len(text) + sum(math.prod(variable.shape) * 4 + HDF5_OVERHEAD_BYTES for variable in variables))
-    with processes.by_itself():  # Keras makes an optimiser to see its attributes, which would take all processes
-        model.save_weights(path, overwrite=True)
+    model.save_weights(path, overwrite=True)
     with h5py.File(path, "a") as file:
         # A dataset, not an attribute: attributes end at 64 KiB, which ten thousand class names pass.
         file.create_dataset(DESCRIPTION_KEY, data=np.frombuffer(text.encode(), np.uint8))

@@ -137,6 +137,9 @@ class RemotePath:
     def with_suffix(self, suffix):
         return self.with_name(str(Path(self.name).with_suffix(suffix)))
 
+    def absolute(self):
+        return self
+
     def resolve(self):
         return self
 

@@ -18,7 +18,6 @@ logger = logging.getLogger(__name__)
 # The layers that each mode trains, and the layer whose output is the features that these begin from.
 TRAINED_LAYERS = {"top": ("dropout7", "logits"), "top3": ("fc6", "dropout6", "fc7", "dropout7", "logits")}
 FEATURES_LAYER = {"top": "fc7", "top3": "flatten"}
-FEATURES_DIR = "features"  # in the run's folder, while it trains
 
 
 def take_weights(model, card, config):
