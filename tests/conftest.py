@@ -142,16 +142,8 @@ def small_run(small_shards, small_config, tmp_path_factory):
     import deepvideo_tf as dv
 
     workdir = tmp_path_factory.mktemp("runs") / "run"
-    dv.train(small_config, small_shards, workdir)
+    dv.train_and_export(small_config, small_shards, workdir)
     return workdir
-
-
-@pytest.fixture
-def no_export(monkeypatch):
-    """Exporting takes as long as a tiny run's training."""
-    from deepvideo_tf.training import train as fit
-
-    monkeypatch.setattr(fit, "export_saved_model", lambda workdir, export_dir: export_dir / "1")
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ import keras
 from deepvideo_tf.config import TrainConfig, check_number, to_json
 from deepvideo_tf.data.input.pipeline import DEFAULT_MAX_BAD_FRACTION, naming_damage
 from deepvideo_tf.errors import ConfigError, ModelFileError
+from deepvideo_tf.models.precision import dtype_policy
 from deepvideo_tf.runs.checkpoints import (
     CHECKPOINTS_DIR,
     Description,
@@ -105,7 +106,7 @@ def train(
     is_first = executor.share.process == 0
     with (
         _only_trainer(workdir) if is_first else contextlib.nullcontext(),
-        _dtype_policy(config.dtype_policy),
+        dtype_policy(config.dtype_policy),
         naming_damage(shards_dir, *shards.splits),
     ):
         folder = to_path(workdir)
@@ -252,16 +253,6 @@ def _only_trainer(workdir: Any) -> Iterator[None]:
         raise  # of whoever reads the progress
     except OSError as error:
         raise ModelFileError(f"{error.filename or workdir}: cannot be written: {error.strerror or error}") from None
-
-
-@contextlib.contextmanager
-def _dtype_policy(name: str) -> Iterator[None]:
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _check_workdir(workdir: Any, there: Description, here: Description) -> None:

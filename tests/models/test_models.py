@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import deepvideo_tf as dv
 from deepvideo_tf.config import FUSIONS, MODEL_NAMES
+from deepvideo_tf.models.precision import dtype_policy as policy
 from deepvideo_tf.models.registry import BUILDERS
-from deepvideo_tf.training.train import _dtype_policy as policy
 from tests.conftest import REPOSITORY
 
 PARAMETERS = {

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import deepvideo_tf as dv
-from deepvideo_tf.training.train import _dtype_policy
+from deepvideo_tf.models.precision import dtype_policy
 
 CROP_SIZE_PX = 48
 
@@ -53,7 +53,7 @@ def test_longer_clips_and_one_stream():
 
 
 def test_mixed_precision():
-    with _dtype_policy("mixed_bfloat16"):
+    with dtype_policy("mixed_bfloat16"):
         model = build()
     stream = dv.SlowFusionStream(model)
     frames = video(12)

@@ -84,15 +84,13 @@ def short_config(tiny_config):
 def short_run(small_shards, short_config, tmp_path_factory):
     """A run in a folder, without an export."""
     workdir = tmp_path_factory.mktemp("runs") / "short"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("deepvideo_tf.training.train.export_saved_model", lambda workdir, export_dir: None)
-        dv.train(short_config, small_shards, workdir)
+    dv.train(short_config, small_shards, workdir)
     return workdir
 
 
 @pytest.mark.parametrize("kind", ["file", "ram"])
 def test_shards_and_runs_under_an_address_are_those_of_a_folder(
-    synthetic_videos, small_shards, short_config, short_run, no_export, tmp_path, kind
+    synthetic_videos, small_shards, short_config, short_run, tmp_path, kind
 ):
     place = f"file://{tmp_path}" if kind == "file" else f"ram://{tmp_path.name}"
     train, _ = hold_out(dv.read_folder(synthetic_videos), 0.25)

@@ -11,7 +11,7 @@ import numpy as np
 
 from deepvideo_tf.data.input.pipeline import make_dataset
 from deepvideo_tf.runs.checkpoints import build_untrained, find_checkpoint, load_run, read_description
-from deepvideo_tf.training.optimization import compile_model
+from deepvideo_tf.training.optimization.optimizers import compile_model
 
 
 def batches(shards_dir, config):

@@ -57,7 +57,6 @@ def other_shards(judged_shards, tmp_path):
     return make
 
 
-@pytest.mark.usefixtures("no_export")
 @pytest.mark.parametrize(
     ("mode", "trained", "top_dropout"),
     [("top", {"logits"}, 0.9), ("top3", {"fc6", "fc7", "logits"}, 0.9), ("all", None, 0.9), ("scratch", None, 0.5)],
@@ -90,7 +89,6 @@ def zip_layers(workdir, source):
     return [(here[name], there[name]) for name in here]
 
 
-@pytest.mark.usefixtures("no_export")
 def test_a_top_layer_in_every_step_trains_no_other(tiny_run, tiny_config, judged_shards, tmp_path):
     config = finetuned(tiny_config, tiny_run, "top", cached_views=0)
     dv.train(config, judged_shards, tmp_path)
@@ -98,7 +96,6 @@ def test_a_top_layer_in_every_step_trains_no_other(tiny_run, tiny_config, judged
     assert load_run(tmp_path).model.get_layer("dropout6").rate == 0
 
 
-@pytest.mark.usefixtures("no_export")
 @pytest.mark.parametrize("mode", ["top", "top3"])
 def test_cached_features_train_as_the_whole_net_does(tiny_run, tiny_config, judged_shards, tmp_path, mode):
     """Without dropout and augmentation, and with all clips in every step, both do the same."""
@@ -181,7 +178,6 @@ class TestTakenWeights:
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.usefixtures("no_export")
 def test_new_classes_train_a_new_top(tiny_run, tiny_config, other_shards, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     dv.train(finetuned(tiny_config, tiny_run, "top"), other_shards("new", *CLASSES), tmp_path / "run")
@@ -211,8 +207,7 @@ def remember_tables(monkeypatch):
 
 
 class TestCache:
-    @pytest.mark.usefixtures("no_export")
-    def test_features_are_the_frozen_nets(self, tiny_run, tiny_config, judged_shards, tmp_path, monkeypatch):
+        def test_features_are_the_frozen_nets(self, tiny_run, tiny_config, judged_shards, tmp_path, monkeypatch):
         tables = remember_tables(monkeypatch)
         config = finetuned(tiny_config, tiny_run, "top", cached_views=2, num_epochs=3, class_weights="balanced")
         dv.train(config, judged_shards, tmp_path)
@@ -242,8 +237,7 @@ class TestCache:
         rest = transfer.FeatureBatches(table, 3, order, first_step=1)
         assert [rest[step][0][:, 0].tolist() for step in range(len(rest))] == [[1, 5, 2], [4]]
 
-    @pytest.mark.usefixtures("no_export")
-    def test_runs_go_on_without_the_run_they_began_from(self, tiny_run, tiny_config, judged_shards, tmp_path):
+        def test_runs_go_on_without_the_run_they_began_from(self, tiny_run, tiny_config, judged_shards, tmp_path):
         """Killed while features are computed, begun anew at another rate, killed in an epoch, its source deleted."""
         source = shutil.copytree(tiny_run, tmp_path / "source")
         config = finetuned(tiny_config, source, "top3", num_epochs=2, cached_views=2)

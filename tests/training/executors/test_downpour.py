@@ -74,7 +74,7 @@ def test_batches_read_by_places_are_those_of_the_dataset(judged_shards):
             np.testing.assert_array_equal(came[1], targets)
 
 
-def test_one_worker_does_what_one_process_does(judged_shards, tmp_path, no_export):
+def test_one_worker_does_what_one_process_does(judged_shards, tmp_path):
     """With a single worker there is nothing asynchronous about it."""
     dv.train(CONFIG, judged_shards, tmp_path / "alone")
     with Cluster(tmp_path, flags_of(judged_shards, tmp_path / "run"), workers=1) as cluster:

@@ -39,7 +39,7 @@ def history(workdir):
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def test_two_devices_do_what_one_does(judged_shards, tiny_config, tmp_path, no_export):
+def test_two_devices_do_what_one_does(judged_shards, tiny_config, tmp_path):
     """Batches of 7 and a last one of 1 do not fall into two halves."""
     config = replace(
         tiny_config,
