@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +19,8 @@ from deepvideo_tf.data.input.pipeline import make_dataset, record_names
 from deepvideo_tf.errors import ModelFileError, TrainingError
 from deepvideo_tf.runs import checkpoints
 from deepvideo_tf.runs.checkpoints import NAME, Progress, find_checkpoint, load_run, read_description
-from deepvideo_tf.training import tensorboard
 from deepvideo_tf.storage.writes import hash_of
-from deepvideo_tf.training import loop
+from deepvideo_tf.training import loop, tensorboard
 from deepvideo_tf.training.executors.local import LocalExecutor
 from deepvideo_tf.training.loop import TrainingLoop
 from deepvideo_tf.training.sources.clips import ClipSource
@@ -298,7 +296,7 @@ class TestDamage:
         assert find_checkpoint(copied, best=False) == before
         assert not caplog.records
 
-        def test_the_run_ends_the_same(self, copied, tiny_run, tiny_config, judged_shards, caplog):
+    def test_the_run_ends_the_same(self, copied, tiny_run, tiny_config, judged_shards, caplog):
         newest, before, _ = steps(copied)
         flip_a_bit(newest)
         empty(before)
@@ -400,7 +398,7 @@ class TestBest:
 
         monkeypatch.setattr(loop, "after_epoch", played)
 
-        def test_the_best_by_validation_is_kept_and_used(self, tiny_config, judged_shards, tmp_path, monkeypatch):
+    def test_the_best_by_validation_is_kept_and_used(self, tiny_config, judged_shards, tmp_path, monkeypatch):
         self.play_validation(monkeypatch, 0.1, 0.9, 0.5, 0.4, 0.3, 0.9)
         dv.train(replace(tiny_config, num_epochs=5), judged_shards, tmp_path)
         (best,) = (tmp_path / "checkpoints").glob("best-*")

@@ -207,7 +207,7 @@ def remember_tables(monkeypatch):
 
 
 class TestCache:
-        def test_features_are_the_frozen_nets(self, tiny_run, tiny_config, judged_shards, tmp_path, monkeypatch):
+    def test_features_are_the_frozen_nets(self, tiny_run, tiny_config, judged_shards, tmp_path, monkeypatch):
         tables = remember_tables(monkeypatch)
         config = finetuned(tiny_config, tiny_run, "top", cached_views=2, num_epochs=3, class_weights="balanced")
         dv.train(config, judged_shards, tmp_path)
@@ -237,7 +237,7 @@ class TestCache:
         rest = transfer.FeatureBatches(table, 3, order, first_step=1)
         assert [rest[step][0][:, 0].tolist() for step in range(len(rest))] == [[1, 5, 2], [4]]
 
-        def test_runs_go_on_without_the_run_they_began_from(self, tiny_run, tiny_config, judged_shards, tmp_path):
+    def test_runs_go_on_without_the_run_they_began_from(self, tiny_run, tiny_config, judged_shards, tmp_path):
         """Killed while features are computed, begun anew at another rate, killed in an epoch, its source deleted."""
         source = shutil.copytree(tiny_run, tmp_path / "source")
         config = finetuned(tiny_config, source, "top3", num_epochs=2, cached_views=2)
