@@ -15,6 +15,7 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.data.input.pipeline import make_dataset
+from deepvideo_tf.data.input.tables import TableBatches
 from deepvideo_tf.data.shards.build import read_manifest
 from deepvideo_tf.errors import ModelFileError, TrainingError
 from deepvideo_tf.runs.checkpoints import load_run
@@ -229,13 +230,12 @@ class TestCache:
         assert not np.allclose(tables["train-0"]["features"].sum(axis=0), tables["train-1"]["features"].sum(axis=0))
 
     def test_every_row_once_an_epoch(self):
-        table = np.zeros(7, [("features", np.float32, (1,)), ("target", np.float32, (2,)), ("weight", np.float32)])
-        table["features"][:, 0] = range(7)
+        table = np.arange(7)
         order = np.array([3, 0, 6, 1, 5, 2, 4])
-        batches = transfer.FeatureBatches(table, 3, order)
-        assert [batches[step][0][:, 0].tolist() for step in range(len(batches))] == [[3, 0, 6], [1, 5, 2], [4]]
-        rest = transfer.FeatureBatches(table, 3, order, first_step=1)
-        assert [rest[step][0][:, 0].tolist() for step in range(len(rest))] == [[1, 5, 2], [4]]
+        batches = TableBatches(table.take, order, 3)
+        assert [batches[step].tolist() for step in range(len(batches))] == [[3, 0, 6], [1, 5, 2], [4]]
+        rest = TableBatches(table.take, order, 3, first_step=1)
+        assert [rest[step].tolist() for step in range(len(rest))] == [[1, 5, 2], [4]]
 
     def test_runs_go_on_without_the_run_they_began_from(self, tiny_run, tiny_config, judged_shards, tmp_path):
         """Killed while features are computed, begun anew at another rate, killed in an epoch, its source deleted."""

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from deepvideo_tf.config import to_json
+from deepvideo_tf.data.input.tables import Batch, TableBatches
 from deepvideo_tf.storage.paths import RemotePath, on_disk
 from deepvideo_tf.training import transfer
 from deepvideo_tf.training.sources.base import TrainingShards, epoch_order
@@ -65,8 +65,12 @@ class FeatureSource(ClipSource):
         order = epoch_order(self.shards, epoch)
         return self._batches(table, order, first_step)
 
-    def _batches(self, table: np.ndarray, order: np.ndarray, first_step: int = 0) -> keras.utils.PyDataset:
-        return transfer.FeatureBatches(table, self.config.global_batch_size, order, first_step)
+    def _batches(self, table: np.ndarray, order: np.ndarray, first_step: int = 0) -> TableBatches:
+        def read(rows: np.ndarray) -> Batch:
+            found = table[rows]
+            return found["features"], found["target"], found["weight"]
+
+        return TableBatches(read, order, self.config.global_batch_size, first_step)
 
     def validation(self) -> Iterable[Any] | None:
         if self._validation is None:

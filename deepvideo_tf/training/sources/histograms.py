@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from deepvideo_tf.data.input.tables import Batch, TableBatches
 from deepvideo_tf.storage.paths import on_disk
 from deepvideo_tf.training.sources.base import Initialize, epoch_order
 from deepvideo_tf.training.sources.clips import ClipSource
@@ -48,30 +49,27 @@ class HistogramSource(ClipSource):
         rng = np.random.default_rng([self.config.seed, epoch, 1])
         views = rng.integers(self._train.num_views, size=len(self._train))
         order = epoch_order(self.shards, epoch)
-        return self._batches(self._train, order, views, self.shards.class_weights, first_step)
+        return self._batches(self._train, np.stack([order, views], axis=1), self.shards.class_weights, first_step)
 
     def validation(self) -> Iterable[Any] | None:
         if self._validation is None:
             return None
-        every = np.arange(len(self._validation))
+        rows = np.arange(len(self._validation))
         return self._batches(
-            self._validation, every, np.zeros_like(every), np.ones(len(self.shards.train.classes)), first_step=0
+            self._validation, np.stack([rows, 0 * rows], axis=1), np.ones(len(self.shards.train.classes)), 0
         )
 
-    def _batches(
-        self, vectors: Any, order: np.ndarray, views: np.ndarray, class_weights: np.ndarray, first_step: int
-    ) -> Iterable[Any]:
-        from deepvideo_tf.baseline.cache import VectorBatches
+    def _batches(self, vectors: Any, order: np.ndarray, class_weights: np.ndarray, first_step: int) -> TableBatches:
+        """Return batches of views, `order` being int `[row, 2]` of clips and views."""
+        multi_label = self.config.loss == "sigmoid"
 
-        return VectorBatches(
-            vectors,
-            self.config.global_batch_size,
-            order,
-            views,
-            multi_label=self.config.loss == "sigmoid",
-            class_weights=class_weights,
-            first_step=first_step,
-        )
+        def read(rows: np.ndarray) -> Batch:
+            found, labels = vectors.rows(rows[:, 0], rows[:, 1])
+            shares = labels / labels.sum(axis=1, keepdims=True)
+            targets = (labels if multi_label else shares).astype(np.float32)
+            return found.astype(np.float32), targets, (shares @ class_weights).astype(np.float32)
+
+        return TableBatches(read, order, self.config.global_batch_size, first_step)
 
     def record_names(self, epoch: int, step: int) -> list[str]:
         rows = epoch_order(self.shards, epoch)[step * self._batch_size : (step + 1) * self._batch_size]
