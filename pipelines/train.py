@@ -196,6 +196,7 @@ def main():
         _check_shares(place, config, manifest)
         sys.exit(restarts.run_with_restarts([sys.executable, *sys.argv], _newest_checkpoint))
     cli.import_tensorflow()
+    from deepvideo_tf.formats.export_run import export_run
     from deepvideo_tf.training.train import is_finished, train
 
     if place is not None:
@@ -208,7 +209,7 @@ def main():
     with contextlib.ExitStack() as stack:
         if place is not None and not is_left_to_first:
             stack.enter_context(_joined(place))
-        saved_model = train(
+        is_writer = train(
             config,
             _SHARDS_DIR.value,
             _WORKDIR.value,
@@ -220,9 +221,10 @@ def main():
         )
     if is_server:
         return
-    if place is not None and place.number:
+    if not is_writer:
         _print_follower()
         return
+    saved_model = export_run(_WORKDIR.value)
     print(f"Run: {_WORKDIR.value}")
     if saved_model is None:
         print("No SavedModel: the features are no part of a graph. Predict and evaluate with the run itself")

@@ -19,8 +19,8 @@ from deepvideo_tf.evaluation.scores import score_run
 from deepvideo_tf.metrics.hit_at_k import probabilities
 from deepvideo_tf.runs.checkpoints import load_run
 from deepvideo_tf.visualization.pictures import choose_pictures, draw_pictures
-from tests.conftest import flip_a_bit
-from tests.training.test_train import checkpoint_names
+from tests.support.files import flip_a_bit
+from tests.support.runs import checkpoint_names
 
 
 class Killed(BaseException):

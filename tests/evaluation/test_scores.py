@@ -12,7 +12,7 @@ from deepvideo_tf.evaluation import scores as scores_module
 from deepvideo_tf.evaluation.scores import Scores, average_scores, in_time_order, read, save, score_run, scores_path
 from deepvideo_tf.metrics.hit_at_k import probabilities
 from deepvideo_tf.runs.checkpoints import load_run
-from tests.conftest import flip_a_bit
+from tests.support.files import flip_a_bit
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.runs import checkpoints
-from tests.training.test_train import checkpoint_names
+from tests.support.runs import checkpoint_names
 
 TRAIN = Path(sysconfig.get_path("scripts")) / "deepvideo-train"
 NUM_EPOCHS = 15

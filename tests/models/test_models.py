@@ -14,7 +14,7 @@ import deepvideo_tf as dv
 from deepvideo_tf.config import FUSIONS, MODEL_NAMES
 from deepvideo_tf.models.precision import dtype_policy as policy
 from deepvideo_tf.models.registry import BUILDERS
-from tests.conftest import REPOSITORY
+from tests.support.repository import REPOSITORY
 
 PARAMETERS = {
     "single_frame": 73_908_071,

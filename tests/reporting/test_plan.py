@@ -8,7 +8,7 @@ from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.reporting import plan as planning
 from deepvideo_tf.reporting.plan import Plan, TransferSource, build_steps, crop_size_px, make_plan, run_steps
 from deepvideo_tf.reporting.presets import NETWORKS, PRESETS, Preset
-from tests.conftest import real_data
+from tests.support.repository import real_data
 
 PLAN = Plan(width=0.25, num_epochs=3, budget_minutes=30, estimated_minutes=20)
 

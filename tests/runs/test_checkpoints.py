@@ -24,17 +24,8 @@ from deepvideo_tf.training import loop, tensorboard
 from deepvideo_tf.training.executors.local import LocalExecutor
 from deepvideo_tf.training.loop import TrainingLoop
 from deepvideo_tf.training.sources.clips import ClipSource
-from tests.conftest import flip_a_bit
-from tests.training.test_train import checkpoint_names
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing may catch it."""
-
-
-def train_often_saved(config, shards_dir, workdir, **arguments):
-    """Trains with a checkpoint after every step."""
-    return dv.train(config, shards_dir, workdir, checkpoint_minutes=0, **arguments)
+from tests.support.files import flip_a_bit
+from tests.support.runs import Killed, checkpoint_names, train_often_saved
 
 
 @pytest.fixture

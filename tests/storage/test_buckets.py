@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import deepvideo_tf as dv
-from tests.conftest import REPOSITORY
 from tests.support import bucket_server
+from tests.support.repository import REPOSITORY
 
 TRAINING = ("--model=single_frame", "--crop_size_px=36", "--noflip", "--width=0.02", "--global_batch_size=12")
 

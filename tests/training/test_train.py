@@ -22,7 +22,8 @@ from deepvideo_tf.runs.checkpoints import find_checkpoint, load_run, read_descri
 from deepvideo_tf.runs.history import write_history
 from deepvideo_tf.training import tensorboard
 from deepvideo_tf.training.sources import base
-from tests.conftest import flip_a_bit, rewrite_manifest
+from tests.support.files import flip_a_bit, rewrite_manifest
+from tests.support.runs import checkpoint_names
 
 
 def test_a_run_holds_what_others_need(small_run, small_config, small_shards):
@@ -39,12 +40,6 @@ def test_a_run_holds_what_others_need(small_run, small_config, small_shards):
         assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1"]
     assert (small_run / "saved_model/1/saved_model.pb").is_file()
     assert not list(small_run.glob("unfinished*"))
-
-
-def checkpoint_names(workdir):
-    """They hold the hashes of the files: equal names are equal weights, optimiser states and all else, bit by bit."""
-    names = sorted(path.name for path in (workdir / "checkpoints").iterdir())
-    return [name for name in names if not name.startswith("damaged-")]
 
 
 def weights(workdir):

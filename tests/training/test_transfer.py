@@ -20,9 +20,8 @@ from deepvideo_tf.data.shards.build import read_manifest
 from deepvideo_tf.errors import ModelFileError, TrainingError
 from deepvideo_tf.runs.checkpoints import load_run
 from deepvideo_tf.training import transfer
-from tests.conftest import rewrite_manifest
-from tests.runs.test_checkpoints import Killed, train_often_saved
-from tests.training.test_train import checkpoint_names
+from tests.support.files import rewrite_manifest
+from tests.support.runs import Killed, checkpoint_names, train_often_saved
 
 CLASSES = ("moves_down", "moves_left", "moves_right", "moves_up")
 

@@ -19,7 +19,7 @@ from deepvideo_tf.data.shards.build import read_manifest
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.runs.checkpoints import load_run
 from deepvideo_tf.training.executors.cluster import cluster_of_environment
-from tests.conftest import real_data
+from tests.support.repository import real_data
 
 FLAGS = [
     "--model=single_frame", "--crop_size_px=36", "--noflip", "--width=0.02", "--dropout=0",

@@ -20,7 +20,7 @@ from deepvideo_tf.data.annotations import hold_out
 from deepvideo_tf.errors import ConfigError, TrainingError
 from deepvideo_tf.runs.checkpoints import find_checkpoint, load_run, read_description
 from deepvideo_tf.training.executors import restarts
-from tests.conftest import REPOSITORY
+from tests.support.repository import REPOSITORY
 
 TRAIN = os.path.join(sysconfig.get_path("scripts"), "deepvideo-train")
 UNION_FIT = REPOSITORY / "tests/support/union_fit.py"
