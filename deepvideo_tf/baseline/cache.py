@@ -31,8 +31,9 @@ from deepvideo_tf.data.sampling import centred_frame_start, view_boxes
 from deepvideo_tf.data.shards import records
 from deepvideo_tf.data.shards.build import Manifest, read_manifest
 from deepvideo_tf.errors import ShardError
+from deepvideo_tf.storage.files import hash_of
 from deepvideo_tf.storage.paths import on_disk
-from deepvideo_tf.storage.writes import hash_of, sync
+from deepvideo_tf.storage.writes import sync
 
 logger = logging.getLogger(__name__)
 

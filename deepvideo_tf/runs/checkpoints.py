@@ -9,18 +9,14 @@ running metrics, and, as JSON, the configuration, the model card and the progres
 read from it: the model is built by this package's own builders, never from a program stored in a file.
 """
 
-import contextlib
 import json
 import logging
 import math
-import os
 import re
-import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import h5py
 import keras
@@ -29,8 +25,9 @@ import numpy as np
 from deepvideo_tf.config import FEATURE_HISTOGRAMS, ModelCard, TrainConfig, from_json, to_json
 from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError, first_line
 from deepvideo_tf.models.registry import build_model
-from deepvideo_tf.storage.paths import RemotePath, download, is_remote, to_path, upload
-from deepvideo_tf.storage.writes import hash_of, reserve, sync
+from deepvideo_tf.storage.files import cached_copy, hash_of
+from deepvideo_tf.storage.paths import RemotePath, to_path
+from deepvideo_tf.storage.writes import publish, reserve, staging_file
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +39,6 @@ HASH_DIGITS = 16
 HDF5_OVERHEAD_BYTES = 4096  # of one variable, at most
 DESCRIPTION_KEY = "deepvideo_tf"
 STATES_KEY = "deepvideo_tf_states"
-
-_copies: dict[str, tuple[TemporaryDirectory, Path]] = {}  # of the checkpoint in a bucket that was read last
 
 
 @dataclass(frozen=True)
@@ -137,45 +132,17 @@ def save_checkpoint(workdir, model, metrics, description: Description, *, is_bes
         TrainingError: a weight is not finite; nothing is written.
     """
     _check_finite(model, description.progress)
-    save = _save_remotely if is_remote(workdir) else _save_on_disk
-    save(workdir, model, metrics, description, is_best)
-
-
-def _save_on_disk(workdir, model, metrics, description, is_best):
     folder = to_path(workdir) / CHECKPOINTS_DIR
-    temporary = folder / UNFINISHED_NAME
     try:
         folder.mkdir(exist_ok=True)
-        temporary.unlink(missing_ok=True)  # of a kill; it may be the best one's second name, and is not written into
-        _write(temporary, model, metrics, description)
-        ending = f"{description.progress.total_steps:08d}-{_hash_of(temporary)}.weights.h5"
-        if is_best:
-            _link(temporary, folder / f"best-{ending}")
-        os.replace(temporary, folder / f"step-{ending}")
-        sync(folder)
-        remove_superseded(workdir, f"step-{ending}")
-        for path in _listed(workdir, "best")[1:] if is_best else []:
-            path.unlink()
-    except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk by either
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise ModelFileError(f"{folder}: no checkpoint can be written: {first_line(error)}") from None
-
-
-def _save_remotely(workdir, model, metrics, description, is_best):
-    """As `save_checkpoint`, into a bucket: made on the disk, then copied to its own name, where it appears whole."""
-    folder = to_path(workdir) / CHECKPOINTS_DIR
-    try:
-        with TemporaryDirectory(prefix="deepvideo-checkpoint-") as temporary:
-            local = Path(temporary) / UNFINISHED_NAME
+        with staging_file(folder, UNFINISHED_NAME) as local:
             _write(local, model, metrics, description)
-            ending = f"{description.progress.total_steps:08d}-{hash_of(local)[:HASH_DIGITS]}.weights.h5"
-            for kind in ("best", "step") if is_best else ("step",):
-                upload(local, folder / f"{kind}-{ending}")
+            ending = f"{description.progress.total_steps:08d}-{_hash_of(local)}.weights.h5"
+            publish(local, *(folder / f"{kind}-{ending}" for kind in (("best", "step") if is_best else ("step",))))
         remove_superseded(workdir, f"step-{ending}")
         for path in _listed(workdir, "best")[1:] if is_best else []:
             path.unlink()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:  # HDF5 raises either for a full disk
         raise ModelFileError(f"{folder}: no checkpoint can be written: {first_line(error)}") from None
 
 
@@ -213,7 +180,6 @@ def _write(path, model, metrics, description):
         states = file.create_group(STATES_KEY)
         for number, array in enumerate([*_generator_states(model), *metrics]):
             states.create_dataset(str(number), data=array)
-    sync(path)
 
 
 def generators_of(model):
@@ -238,31 +204,7 @@ def set_metric_states(model, states):
 
 
 def _hash_of(path):
-    return hash_of(_local(path))[:HASH_DIGITS]
-
-
-def _local(path):
-    """The file itself on a disk; of one in a bucket a copy, which HDF5 needs, kept until another one is asked for."""
-    if not is_remote(path):
-        return path
-    if str(path) not in _copies:  # its name has its hash: it is still the same
-        for folder, _ in _copies.values():
-            folder.cleanup()
-        _copies.clear()
-        folder = TemporaryDirectory(prefix="deepvideo-checkpoint-")
-        _copies[str(path)] = folder, download(path, folder.name)
-    return _copies[str(path)][1]
-
-
-def _link(source, target):
-    """A second name for a file; a copy where the file system has no such thing."""
-    with contextlib.suppress(FileExistsError):
-        try:
-            os.link(source, target)
-        except OSError:
-            copy = target.with_name(f"unfinished-{target.name}")
-            shutil.copyfile(source, copy)
-            os.replace(copy, target)
+    return hash_of(cached_copy(path))[:HASH_DIGITS]
 
 
 def find_checkpoint(workdir, *, best):
@@ -314,7 +256,7 @@ def read_description(path):
         ModelFileError: it is damaged or not one of this package's.
     """
     try:
-        with h5py.File(_local(path), "r") as file:
+        with h5py.File(cached_copy(path), "r") as file:
             data = json.loads(file[DESCRIPTION_KEY][()].tobytes())
         best = data["progress"]["best"]
         return Description(
@@ -340,7 +282,7 @@ def load_weights(path, model):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns where it leaves a layer as it was
-            model.load_weights(_local(path))
+            model.load_weights(cached_copy(path))
     except (OSError, KeyError, ValueError, RuntimeError, UserWarning) as error:
         raise ModelFileError(f"{path}: its weights do not load: {first_line(error)}") from None
 
@@ -359,7 +301,7 @@ def load_states(path, model):
         ModelFileError: the checkpoint is damaged or belongs to another model.
     """
     try:
-        with h5py.File(_local(path), "r") as file:
+        with h5py.File(cached_copy(path), "r") as file:
             states = [file[STATES_KEY][str(number)][()] for number in range(len(file[STATES_KEY]))]
         for generator in generators_of(model):
             generator.assign(states.pop(0))

@@ -15,7 +15,8 @@ from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.models.inflation import inflate_weights
 from deepvideo_tf.models.registry import info_of
 from deepvideo_tf.runs.checkpoints import load_run
-from deepvideo_tf.storage.writes import hash_of, reserve, write_text_atomically
+from deepvideo_tf.storage.files import hash_of
+from deepvideo_tf.storage.writes import reserve, write_text_atomically
 
 logger = logging.getLogger(__name__)
 
