@@ -390,7 +390,7 @@ def _learn_codebooks(run):
     from deepvideo_tf.baseline.cache import learn_codebooks
     from deepvideo_tf.baseline.classifier import set_codebooks
 
-    set_codebooks(run.model, learn_codebooks(run.shards_dir, run.config.clip, run.config.histogram_words))
+    set_codebooks(run.model, learn_codebooks(run.shards_dir, run.config.clip, run.config.options.words))
 
 
 def _validation_split(shards_dir):
@@ -451,7 +451,7 @@ def _dtype_policy(name):
 def _check_workdir(workdir, there, here):
     if there.config != here.config:
         old, new = to_json(there.config), to_json(here.config)
-        changed = ", ".join(f"{name}={old[name]} there, {new[name]} here" for name in new if old[name] != new[name])
+        changed = ", ".join(f"{name}={old.get(name)} there, {new[name]} here" for name in new if old.get(name) != new[name])
         raise ModelFileError(
             f"{workdir}: holds a run with another configuration ({changed}); give another folder, and init_from to "
             "begin with its weights"

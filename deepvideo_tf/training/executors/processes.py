@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deepvideo_tf.config import Place
+from deepvideo_tf.config import ProcessSpec
 from deepvideo_tf.errors import ConfigError, DeepVideoError, first_line
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class LostProcessError(DeepVideoError):
 
 
 @contextlib.contextmanager
-def joined(place: Place):
+def joined(place: ProcessSpec):
     """Meets the other processes, and trains with them on all devices of all of them until the end of the `with`.
 
     Args:
