@@ -14,6 +14,7 @@ _HOMES = {
     "ShardSpec": "deepvideo_tf.config",
     "DecodeLimits": "deepvideo_tf.config",
     "TrainConfig": "deepvideo_tf.config",
+    "HistogramConfig": "deepvideo_tf.config",
     "single_frame": "deepvideo_tf.models.fusion",
     "early_fusion": "deepvideo_tf.models.fusion",
     "late_fusion": "deepvideo_tf.models.fusion",

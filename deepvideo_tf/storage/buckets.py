@@ -79,9 +79,6 @@ class RemotePath:
     def absolute(self) -> "RemotePath":
         return self
 
-    def absolute(self) -> RemotePath:
-        return self
-
     def resolve(self) -> "RemotePath":
         return self
 

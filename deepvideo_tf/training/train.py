@@ -11,7 +11,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import filelock
 import keras
 
 from deepvideo_tf.config import TrainConfig, check_number, to_json
@@ -32,7 +31,8 @@ from deepvideo_tf.runs.checkpoints import (
     save_checkpoint,
     set_aside_damaged,
 )
-from deepvideo_tf.storage.paths import RemotePath, is_remote, to_path
+from deepvideo_tf.storage.locks import locked
+from deepvideo_tf.storage.paths import RemotePath, to_path
 from deepvideo_tf.storage.writes import write_text_atomically
 from deepvideo_tf.training.executors import make_executor
 from deepvideo_tf.training.executors.base import Executor, MetricStates
@@ -244,11 +244,8 @@ def _only_trainer(workdir: Any) -> Iterator[None]:
     try:
         workdir = to_path(workdir)
         workdir.mkdir(parents=True, exist_ok=True)
-        lock = workdir / ".train.lock"
-        with contextlib.nullcontext() if is_remote(lock) else filelock.FileLock(lock, timeout=0):  # a bucket has none
+        with locked(workdir / ".train.lock", ModelFileError(f"{workdir}: another process is training there")):
             yield
-    except filelock.Timeout:
-        raise ModelFileError(f"{workdir}: another process is training there") from None
     except BrokenPipeError:
         raise  # of whoever reads the progress
     except OSError as error:
@@ -258,7 +255,9 @@ def _only_trainer(workdir: Any) -> Iterator[None]:
 def _check_workdir(workdir: Any, there: Description, here: Description) -> None:
     if there.config != here.config:
         old, new = to_json(there.config), to_json(here.config)
-        changed = ", ".join(f"{name}={old[name]} there, {new[name]} here" for name in new if old[name] != new[name])
+        changed = ", ".join(
+            f"{name}={old.get(name)} there, {new[name]} here" for name in new if old.get(name) != new[name]
+        )
         raise ModelFileError(
             f"{workdir}: holds a run with another configuration ({changed}); give another folder, and init_from to "
             "begin with its weights"

@@ -93,7 +93,7 @@ def test_the_baseline_cannot_be_fine_tuned(judged_shards, tmp_path):
         model="feature_histograms",
         clip=dv.ClipSpec(num_frames=16, crop_size_px=32, flip=False),
         width=0.02,
-        histogram_words=4,
+        options=dv.HistogramConfig(words=4),
         cached_views=1,
         num_epochs=1,
     )

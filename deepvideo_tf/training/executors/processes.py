@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deepvideo_tf.config import Place, TrainConfig
+from deepvideo_tf.config import ProcessSpec, TrainConfig
 from deepvideo_tf.data.shards.build import Manifest
 from deepvideo_tf.errors import ConfigError, DeepVideoError, first_line
 from deepvideo_tf.training.executors.base import Metrics, Share, Steps
@@ -37,7 +37,7 @@ class LostProcessError(DeepVideoError):
 
 
 @contextlib.contextmanager
-def joined(place: Place) -> Iterator[None]:
+def joined(place: ProcessSpec) -> Iterator[None]:
     """Meet the other processes, and train with them on all devices of all of them until the end of the `with`.
 
     Args:
@@ -76,7 +76,7 @@ def joined(place: Place) -> Iterator[None]:
         keras.distribution.set_distribution(None)
 
 
-def _meet(jax: ModuleType, place: Place) -> None:
+def _meet(jax: ModuleType, place: ProcessSpec) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         logger.info("process %d of %d: meeting the others at %s", place.number, place.count, place.coordinator_address)

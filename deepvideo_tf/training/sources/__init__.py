@@ -24,8 +24,3 @@ def source_type(config: TrainConfig) -> "type[Source]":
     else:
         name = "clips"
     return importlib.import_module(SOURCES[name]).SOURCE
-
-
-def takes_weights(config: TrainConfig) -> bool:
-    """Return whether a new network begins with another run's weights (section 4.2)."""
-    return config.finetune != "scratch"

@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from deepvideo_tf.config import FINETUNE_MODES
 from deepvideo_tf.data.input.pipeline import make_dataset, record_names
 from deepvideo_tf.runs.checkpoints import build_untrained
 from deepvideo_tf.storage.paths import RemotePath
 from deepvideo_tf.training import initialization, transfer
-from deepvideo_tf.training.sources import takes_weights
 from deepvideo_tf.training.sources.base import Initialize, TrainingShards, augmentation_of, clip_weights
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class ClipSource:
         return network
 
     def initialize(self, initialize: Initialize) -> None:
-        if takes_weights(self.config):
+        if FINETUNE_MODES[self.config.finetune].takes_weights:
             taken, new = transfer.take_weights(self.network, self.shards.card, self.config)
             init_from = self.config.init_from
             logger.info("weights from %s: %s; new: %s", init_from, ", ".join(taken), ", ".join(new) or "none")

@@ -25,7 +25,7 @@ class HistogramSource(ClipSource):
         from deepvideo_tf.baseline.cache import learn_codebooks
         from deepvideo_tf.baseline.classifier import set_codebooks
 
-        codebooks = learn_codebooks(self.shards.folder, self.config.clip, self.config.histogram_words)
+        codebooks = learn_codebooks(self.shards.folder, self.config.clip, self.config.options.words)
         set_codebooks(self.network, codebooks)
 
     def prepare(self) -> None:

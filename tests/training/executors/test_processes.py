@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import deepvideo_tf as dv
-from deepvideo_tf.config import Place
+from deepvideo_tf.config import ProcessSpec
 from deepvideo_tf.data.annotations import hold_out
 from deepvideo_tf.errors import ConfigError, TrainingError
 from deepvideo_tf.runs.checkpoints import find_checkpoint, load_run, read_description
@@ -257,7 +257,7 @@ def test_a_run_goes_on_under_the_other_backend_and_ends_with_the_same_weights(sh
 )
 def test_a_place_that_cannot_be(arguments, message):
     with pytest.raises(ConfigError, match="^" + message):
-        Place(*arguments)
+        ProcessSpec(*arguments)
 
 
 def command(code):
