@@ -79,7 +79,7 @@ class Replica:
         if self._shares > 1:
             gradients = self._summed(gradients)
         model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return tf.cast(loss, tf.float32), tf.reduce_sum(self._hit.hits(targets, logits) * is_real)
+        return tf.cast(loss, tf.float32), tf.reduce_sum(self._hit.values(targets, logits) * is_real)
 
 
 def _copy(source, target):
