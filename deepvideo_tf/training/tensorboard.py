@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
 from deepvideo_tf.errors import DeepVideoError, ModelFileError
-from deepvideo_tf.metrics.hit_at_k import probabilities
+from deepvideo_tf.metrics.probabilities import probabilities
 from deepvideo_tf.models.first_layer import first_layer_filters
 
 logger = logging.getLogger(__name__)
