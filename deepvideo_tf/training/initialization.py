@@ -3,7 +3,7 @@
 import numpy as np
 
 from deepvideo_tf.models.responses import before_activation
-from deepvideo_tf.models.towers.alexnet import PIXEL_MEAN
+PIXEL_MEAN = 117.0
 
 LAYERS = 7  # conv1 to conv5, fc6, fc7
 CLIPS = 64  # enough for the mean of a unit to be known within an eighth of its spread
