@@ -15,7 +15,7 @@ from deepvideo_tf.models.registry import DEFAULT_TOWER
 class FusionBuilder(Protocol):
     """A function that builds a full-frame network; `single_frame` describes its arguments."""
 
-    def __call__(  # noqa: D102
+    def __call__(
         self,
         num_classes: int,
         *,

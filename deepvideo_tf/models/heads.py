@@ -12,6 +12,7 @@ from deepvideo_tf.models.layers import DATA_FORMAT, HIDDEN_INITIALIZER, scaled
 
 HIDDEN_UNITS = 4096  # each of the two hidden dense layers
 LOGITS = "logits"
+ENDS = "ends"  # joins the feature maps along their channels, where there are several
 
 Rates = float | tuple[float, float]
 
@@ -46,11 +47,14 @@ def dropout_pair(dropout: Rates) -> tuple[float, float]:
     Returns:
         The pair.
     """
-    return tuple(dropout) if isinstance(dropout, (tuple, list)) and len(dropout) == 2 else (dropout, dropout)
+    if isinstance(dropout, (tuple, list)) and len(dropout) == 2:
+        first, second = dropout
+        return first, second
+    return (dropout, dropout)  # type: ignore[return-value]  # `check_number` reports anything but a number
 
 
 def _joined(ends: list[keras.KerasTensor]) -> keras.KerasTensor:
-    return keras.layers.Concatenate(name="ends")(ends) if len(ends) > 1 else ends[0]
+    return keras.layers.Concatenate(name=ENDS)(ends) if len(ends) > 1 else ends[0]
 
 
 def _logits(x: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:

@@ -55,6 +55,7 @@ class ModelInfo:
         tower: name of its tower; empty if it has none.
         groups: by fine-tuning mode that freezes layers, the ones that are trained.
         first_convs: by stream (`context` and `fovea`, or `frame`), the first convolution.
+        windowed: for each stage of the tower, its first convolution in each stream.
         pixels: the layer that normalizes raw pixels, a `keras.layers.Rescaling`.
         frames: the layer that splits the normalized clip into frames.
         views: by stream, the layer that makes its view of a frame.
@@ -76,6 +77,7 @@ class ModelInfo:
     tower: str = ""
     groups: Mapping[str, LayerGroup] = field(default_factory=dict)
     first_convs: Mapping[str, str] = field(default_factory=dict)
+    windowed: tuple[tuple[str, ...], ...] = ()
     pixels: str = ""
     frames: str = ""
     views: Mapping[str, str] = field(default_factory=dict)

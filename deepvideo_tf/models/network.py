@@ -108,7 +108,7 @@ def network(
     clip = keras.Input((num_frames, crop_size_px, crop_size_px, 3), dtype="uint8", name="clip")
     pixels = keras.layers.Rescaling(scale=parts.scale, offset=parts.offset, name=parts.pixels)(clip)
     frames = SplitFrames(name=FRAMES)(pixels)
-    ends = []
+    ends: list[keras.KerasTensor] = []
     for stream in streams or (FULL_FRAME,):
         columns = VIEWS[stream](frames, crop_size_px) if streams else frames
         prefix = _prefix(stream)
@@ -147,6 +147,7 @@ def _info(fusion: str, streams: tuple[str, ...], tower: str) -> ModelInfo:
         tower=tower,
         groups=head.groups,
         first_convs={stream: prefix + parts.windowed[0] for stream, prefix in prefixes.items()},
+        windowed=in_streams(parts.windowed),
         pixels=parts.pixels,
         frames=FRAMES,
         views={stream: stream for stream in streams},
