@@ -22,9 +22,9 @@ import h5py
 import keras
 import numpy as np
 
-from deepvideo_tf.config import FEATURE_HISTOGRAMS, ModelCard, TrainConfig, from_json, to_json
+from deepvideo_tf.config import ModelCard, TrainConfig, from_json, to_json
 from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError, first_line
-from deepvideo_tf.models.registry import build_model
+from deepvideo_tf.models.registry import build_model, model_info
 from deepvideo_tf.storage.files import cached_copy, hash_of
 from deepvideo_tf.storage.paths import RemotePath, to_path
 from deepvideo_tf.storage.writes import publish, reserve, staging_file
@@ -347,13 +347,7 @@ def build_untrained(config, num_classes):
         ConfigError: an argument is outside its range.
         ModelFileError: the packages that make histograms are missing.
     """
-    if config.model != FEATURE_HISTOGRAMS:
-        return build_model(config.model, num_classes, **config.model_arguments())
-    try:
-        from deepvideo_tf.baseline.classifier import build_classifier
-    except ImportError:
-        raise ModelFileError(f"{config.model} needs the extra: pip install 'deepvideo-tf[baseline]'") from None
-    return build_classifier(num_classes, **config.model_arguments())
+    return build_model(config.model, num_classes, **config.model_arguments())
 
 
 def inputs_of(config, model):
@@ -367,8 +361,4 @@ def inputs_of(config, model):
         Function from uint8 clips `[batch, time, height, width, 3]` to what the model takes: the same, or the float32
         vectors `[batch, dimension]` of `feature_histograms`.
     """
-    if config.model != FEATURE_HISTOGRAMS:
-        return lambda clips: clips
-    from deepvideo_tf.baseline.classifier import vectors_of
-
-    return vectors_of(model)
+    return model_info(config.model).inputs(model)
