@@ -42,6 +42,7 @@ _HOMES = {
     "initialize_from_clips": "deepvideo_tf.training.initialization",
     "train": "deepvideo_tf.training.train",
     "save_run": "deepvideo_tf.training.train",
+    "train_and_export": "deepvideo_tf.workflows",
     "evaluate": "deepvideo_tf.evaluation.protocol",
     "load_predictor": "deepvideo_tf.formats.predictors",
     "predict_video": "deepvideo_tf.inference.prediction",
