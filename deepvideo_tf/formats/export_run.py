@@ -5,7 +5,8 @@ import keras
 from deepvideo_tf.formats.export_process import export_in_process
 from deepvideo_tf.formats.saved_model import export_saved_model, exported_from, latest_version
 from deepvideo_tf.models.registry import model_info
-from deepvideo_tf.runs.checkpoints import find_checkpoint, read_description
+from deepvideo_tf.runs.checkpoints import find_checkpoint
+from deepvideo_tf.runs.state import read_description
 from deepvideo_tf.storage.paths import AnyPath, PathLike, to_path
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from deepvideo_tf.errors import TrainingError
-from deepvideo_tf.runs.checkpoints import Progress, has_checkpoints
+from deepvideo_tf.runs.checkpoints import has_checkpoints
+from deepvideo_tf.runs.state import Progress
 from deepvideo_tf.storage.paths import AnyPath
 from deepvideo_tf.storage.writes import write_text_atomically
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NoReturn
 
-from deepvideo_tf.runs.checkpoints import Description, Progress, save_checkpoint
+from deepvideo_tf.runs.checkpoints import save_checkpoint
 from deepvideo_tf.runs.history import write_history
+from deepvideo_tf.runs.state import Description, Progress
 from deepvideo_tf.storage.paths import AnyPath
 from deepvideo_tf.training.executors.base import Executor, MetricStates
 from deepvideo_tf.training.hooks import StopRequest, check_finite, non_finite_error

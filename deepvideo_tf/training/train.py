@@ -18,18 +18,14 @@ from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.models.precision import dtype_policy
 from deepvideo_tf.runs.checkpoints import (
     CHECKPOINTS_DIR,
-    Description,
-    Progress,
-    build_untrained,
     find_checkpoint,
     has_checkpoints,
-    load_states,
-    load_weights,
-    read_description,
     remove_superseded,
     save_checkpoint,
     set_aside_damaged,
 )
+from deepvideo_tf.runs.run import build_untrained
+from deepvideo_tf.runs.state import Description, Progress, load_states, load_weights, read_description
 from deepvideo_tf.storage.locks import locked
 from deepvideo_tf.storage.paths import AnyPath, to_path
 from deepvideo_tf.storage.writes import write_text_atomically

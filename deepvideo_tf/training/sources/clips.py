@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from deepvideo_tf.config import FINETUNE_MODES
 from deepvideo_tf.data.input.pipeline import make_dataset, record_names
-from deepvideo_tf.runs.checkpoints import build_untrained
+from deepvideo_tf.runs.run import build_untrained
 from deepvideo_tf.storage.paths import AnyPath
 from deepvideo_tf.training import initialization, transfer
 from deepvideo_tf.training.sources.base import Initialize, TrainingShards, augmentation_of, clip_weights
