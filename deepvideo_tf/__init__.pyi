@@ -45,6 +45,7 @@ from deepvideo_tf.training.train import save_run as save_run
 from deepvideo_tf.training.train import train as train
 from deepvideo_tf.visualization import plots as plots
 from deepvideo_tf.visualization.saliency import occlusion_saliency as occlusion_saliency
+from deepvideo_tf.workflows import train_and_export as train_and_export
 
 __version__: str
 __all__: list[str]

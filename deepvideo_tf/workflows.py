@@ -1,15 +1,14 @@
 """Whole jobs in one call."""
 
-from pathlib import Path
 from typing import Any
 
 from deepvideo_tf.config import TrainConfig
 from deepvideo_tf.formats.export_run import export_run
-from deepvideo_tf.storage.paths import RemotePath
+from deepvideo_tf.storage.paths import AnyPath
 from deepvideo_tf.training.train import train
 
 
-def train_and_export(config: TrainConfig, shards_dir: Any, workdir: Any, **options: Any) -> Path | RemotePath | None:
+def train_and_export(config: TrainConfig, shards_dir: Any, workdir: Any, **options: Any) -> AnyPath | None:
     """Train a model, then export it to `workdir/saved_model/<version>`.
 
     A finished run whose best checkpoint is exported is left as it is.

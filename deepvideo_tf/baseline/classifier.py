@@ -10,9 +10,13 @@ from threadpoolctl import threadpool_limits
 
 from deepvideo_tf.baseline.codebooks import Codebook, clip_vector, vector_dims
 from deepvideo_tf.baseline.features import KIND_DIMS, KINDS
+from deepvideo_tf.config import FEATURE_HISTOGRAMS
+from deepvideo_tf.models.info import ModelInfo
+from deepvideo_tf.models.registry import register_model
 
 HIDDEN_UNITS = 1024  # of a layer at width 1; the paper does not say how many
 CODEBOOKS_LAYER = "codebooks"
+LOGITS = "logits"
 
 
 @keras.saving.register_keras_serializable(package="deepvideo_tf")
@@ -41,8 +45,30 @@ class Codebooks(layers.Layer):
         return {**super().get_config(), "num_words": self.num_words}
 
 
-def build_classifier(num_classes, *, num_words, hidden_layers, width, dropout):
-    """Builds the classifier.
+def info(tower: str = "") -> ModelInfo:
+    """Return what the classifier says about itself.
+
+    Args:
+        tower: not used: it has none.
+
+    Returns:
+        `ModelInfo`.
+    """
+    del tower
+    return ModelInfo(
+        FEATURE_HISTOGRAMS,
+        section="4.1",
+        head=LOGITS,
+        export_obstacle="its features are not part of a graph",
+        inputs=vectors_of,
+    )
+
+
+@register_model(FEATURE_HISTOGRAMS, info)
+def build_classifier(
+    num_classes: int, *, num_words: int, hidden_layers: int, width: float, dropout: tuple[float, float]
+) -> keras.Model:
+    """Build the classifier.
 
     Args:
         num_classes: number of logits.
@@ -63,8 +89,8 @@ def build_classifier(num_classes, *, num_words, hidden_layers, width, dropout):
         is_last = number == hidden_layers - 1
         x = layers.Dense(units, activation="relu", name=f"hidden{number + 1}")(x)
         x = layers.Dropout(dropout[is_last], name=f"dropout{number + 1}")(x)
-    logits = layers.Dense(num_classes, kernel_initializer="zeros", dtype="float32", name="logits")(x)
-    return keras.Model(inputs, logits, name="feature_histograms")
+    logits = layers.Dense(num_classes, kernel_initializer="zeros", dtype="float32", name=LOGITS)(x)
+    return keras.Model(inputs, logits, name=FEATURE_HISTOGRAMS)
 
 
 def set_codebooks(model, codebooks):

@@ -26,7 +26,7 @@ from deepvideo_tf.data.sampling import MAX_VIEWS
 from deepvideo_tf.data.shards.build import check_card, read_manifest
 from deepvideo_tf.errors import ModelFileError, ShardError, first_line
 from deepvideo_tf.metrics.probabilities import probabilities
-from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.runs.run import load_run
 from deepvideo_tf.storage.files import scratch_dir, working_copy
 from deepvideo_tf.storage.paths import to_path
 from deepvideo_tf.storage.writes import staged_file

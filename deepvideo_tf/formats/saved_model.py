@@ -12,7 +12,7 @@ from deepvideo_tf.config import CARD_NAME, DecodeLimits, check_choice
 from deepvideo_tf.errors import ConfigError, ModelFileError, first_line
 from deepvideo_tf.formats.card import LABELS_NAME, card_text, check_exportable, labels_text, with_probabilities
 from deepvideo_tf.formats.predictors import read_saved_model_card
-from deepvideo_tf.runs.checkpoints import Run, load_run
+from deepvideo_tf.runs.run import Run, load_run
 from deepvideo_tf.storage.files import hash_of
 from deepvideo_tf.storage.locks import locked
 from deepvideo_tf.storage.paths import to_path

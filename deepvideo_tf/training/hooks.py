@@ -6,12 +6,12 @@ import math
 import signal
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from deepvideo_tf.errors import TrainingError
-from deepvideo_tf.runs.checkpoints import Progress, has_checkpoints
-from deepvideo_tf.storage.paths import RemotePath
+from deepvideo_tf.runs.checkpoints import has_checkpoints
+from deepvideo_tf.runs.state import Progress
+from deepvideo_tf.storage.paths import AnyPath
 from deepvideo_tf.storage.writes import write_text_atomically
 
 NAMED_RECORDS = 3  # of a batch whose loss is not finite, in the message; a file has all of them
@@ -52,7 +52,7 @@ def check_finite(logs: dict[str, float], progress: Progress) -> None:
 
 
 def non_finite_error(
-    workdir: Path | RemotePath, process: int, progress: Progress, loss: float, names: list[str]
+    workdir: AnyPath, process: int, progress: Progress, loss: float, names: list[str]
 ) -> TrainingError:
     """Return the error for a step whose loss is not finite; a file in the run's folder gets the names of all clips.
 

@@ -4,12 +4,12 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import NoReturn
 
-from deepvideo_tf.runs.checkpoints import Description, Progress, save_checkpoint
+from deepvideo_tf.runs.checkpoints import save_checkpoint
 from deepvideo_tf.runs.history import write_history
-from deepvideo_tf.storage.paths import RemotePath
+from deepvideo_tf.runs.state import Description, Progress
+from deepvideo_tf.storage.paths import AnyPath
 from deepvideo_tf.training.executors.base import Executor, MetricStates
 from deepvideo_tf.training.hooks import StopRequest, check_finite, non_finite_error
 from deepvideo_tf.training.optimization.schedule import after_epoch, learning_rate_at
@@ -38,7 +38,7 @@ class TrainingLoop:
         self,
         source: Source,
         executor: Executor,
-        workdir: Path | RemotePath,
+        workdir: AnyPath,
         progress: Progress,
         metric_states: MetricStates,
         *,

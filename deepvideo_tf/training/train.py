@@ -8,7 +8,6 @@ import math
 import platform
 from collections.abc import Iterator
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,20 +18,16 @@ from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.models.precision import dtype_policy
 from deepvideo_tf.runs.checkpoints import (
     CHECKPOINTS_DIR,
-    Description,
-    Progress,
-    build_untrained,
     find_checkpoint,
     has_checkpoints,
-    load_states,
-    load_weights,
-    read_description,
     remove_superseded,
     save_checkpoint,
     set_aside_damaged,
 )
+from deepvideo_tf.runs.run import build_untrained
+from deepvideo_tf.runs.state import Description, Progress, load_states, load_weights, read_description
 from deepvideo_tf.storage.locks import locked
-from deepvideo_tf.storage.paths import RemotePath, to_path
+from deepvideo_tf.storage.paths import AnyPath, to_path
 from deepvideo_tf.storage.writes import write_text_atomically
 from deepvideo_tf.training.executors import make_executor
 from deepvideo_tf.training.executors.base import Executor, MetricStates
@@ -198,9 +193,7 @@ def _check_same(executor: Executor, shards: TrainingShards) -> None:
         )
 
 
-def _newest_checkpoint(
-    workdir: Path | RemotePath, shards: TrainingShards, executor: Executor
-) -> tuple[Path | RemotePath | None, Progress]:
+def _newest_checkpoint(workdir: AnyPath, shards: TrainingShards, executor: Executor) -> tuple[AnyPath | None, Progress]:
     """Return the checkpoint that all processes resume from and its progress; None at the beginning."""
     _check_same(executor, shards)
     is_first = executor.share.process == 0
@@ -221,8 +214,8 @@ def _newest_checkpoint(
 def _begin(
     source: Source,
     executor: Executor,
-    workdir: Path | RemotePath,
-    checkpoint: Path | RemotePath | None,
+    workdir: AnyPath,
+    checkpoint: AnyPath | None,
     progress: Progress,
 ) -> tuple[Progress, MetricStates]:
     """Compile the source's model, and give it its first weights or those of a checkpoint."""
@@ -266,7 +259,7 @@ def _check_workdir(workdir: Any, there: Description, here: Description) -> None:
         raise ModelFileError(f"{workdir}: holds a run on other train or validation shards; give another folder")
 
 
-def _write_config(workdir: Path | RemotePath, shards: TrainingShards) -> None:
+def _write_config(workdir: AnyPath, shards: TrainingShards) -> None:
     data = {
         "config": to_json(shards.config),
         "card": to_json(shards.card),

@@ -14,7 +14,7 @@ from deepvideo_tf.config import ModelCard, TrainConfig
 from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.models.inflation import inflate_weights
 from deepvideo_tf.models.registry import info_of
-from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.runs.run import load_run
 from deepvideo_tf.storage.files import hash_of
 from deepvideo_tf.storage.writes import reserve, write_text_atomically
 
@@ -38,6 +38,7 @@ def take_weights(model: keras.Model, card: ModelCard, config: TrainConfig) -> tu
     Raises:
         ModelFileError: there is no such run, or its weights do not fit.
     """
+    assert config.init_from is not None  # TrainConfig sees to that
     source = load_run(config.init_from)
     for name in ("tower", "width", "lrn_beta"):
         there, here = getattr(source.config, name), getattr(config, name)
@@ -88,7 +89,7 @@ def features_identity(frozen: keras.Model, *texts: str) -> str:
     """Return a name for the features of a frozen model: a hash of its weights and of all else that they depend on."""
     digest = hashlib.sha256("\n".join(texts).encode())
     for array in frozen.get_weights():
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
 
 

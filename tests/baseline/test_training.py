@@ -17,7 +17,7 @@ from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
 from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError
 from deepvideo_tf.evaluation.scores import score_run
 from deepvideo_tf.metrics.probabilities import probabilities
-from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.runs.run import load_run
 from deepvideo_tf.visualization.pictures import choose_pictures, draw_pictures
 from tests.support.files import flip_a_bit
 from tests.support.runs import checkpoint_names

@@ -11,7 +11,7 @@ from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError
 from deepvideo_tf.evaluation import scores as scores_module
 from deepvideo_tf.evaluation.scores import Scores, average_scores, in_time_order, read, save, score_run, scores_path
 from deepvideo_tf.metrics.probabilities import probabilities
-from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.runs.run import load_run
 from tests.support.files import flip_a_bit
 
 

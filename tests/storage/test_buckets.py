@@ -74,7 +74,7 @@ LIBRARY = """
 import json, sys
 import deepvideo_tf as dv
 from deepvideo_tf.data.shards.build import verify_shards
-from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.runs.run import load_run
 
 videos, folder = sys.argv[1:]
 config = dv.TrainConfig(

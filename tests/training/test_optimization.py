@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deepvideo_tf.config import TrainConfig
-from deepvideo_tf.runs.checkpoints import Progress
+from deepvideo_tf.runs.state import Progress
 from deepvideo_tf.training.optimization.losses import loss_of
 from deepvideo_tf.training.optimization.optimizers import compile_model
 from deepvideo_tf.training.optimization.schedule import after_epoch, learning_rate_at

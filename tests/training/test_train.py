@@ -18,8 +18,10 @@ import deepvideo_tf as dv
 from deepvideo_tf.data.shards.build import read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
 from deepvideo_tf.formats.saved_model import exported_from
-from deepvideo_tf.runs.checkpoints import find_checkpoint, load_run, read_description
+from deepvideo_tf.runs.checkpoints import find_checkpoint
 from deepvideo_tf.runs.history import write_history
+from deepvideo_tf.runs.run import load_run
+from deepvideo_tf.runs.state import read_description
 from deepvideo_tf.training import tensorboard
 from deepvideo_tf.training.sources import base
 from tests.support.files import flip_a_bit, rewrite_manifest

@@ -18,7 +18,7 @@ from deepvideo_tf.data.input.pipeline import make_dataset
 from deepvideo_tf.data.input.tables import TableBatches
 from deepvideo_tf.data.shards.build import read_manifest
 from deepvideo_tf.errors import ModelFileError, TrainingError
-from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.runs.run import load_run
 from deepvideo_tf.training import transfer
 from tests.support.files import rewrite_manifest
 from tests.support.runs import Killed, checkpoint_names, train_often_saved

@@ -9,7 +9,7 @@ import keras
 
 from deepvideo_tf.config import TrainConfig
 from deepvideo_tf.errors import ConfigError
-from deepvideo_tf.runs.checkpoints import metric_states, set_metric_states
+from deepvideo_tf.runs.state import metric_states, set_metric_states
 from deepvideo_tf.training.executors.base import Metrics, MetricStates, Share, Steps
 from deepvideo_tf.training.sources.base import Source
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from deepvideo_tf.config import TrainConfig
 from deepvideo_tf.metrics import training_metrics
-from deepvideo_tf.runs.checkpoints import generators_of
+from deepvideo_tf.runs.state import generators_of
 from deepvideo_tf.training.optimization.losses import loss_of
 from deepvideo_tf.training.optimization.optimizers import optimizer_of
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from deepvideo_tf.config import TrainConfig
 from deepvideo_tf.errors import ConfigError
-from deepvideo_tf.runs.checkpoints import metric_states, set_metric_states
+from deepvideo_tf.runs.state import metric_states, set_metric_states
 from deepvideo_tf.training.executors.base import MetricStates, Steps
 from deepvideo_tf.training.executors.local import LocalExecutor, check_clips
 from deepvideo_tf.training.executors.replica import Replica

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from deepvideo_tf.config import TrainConfig
-from deepvideo_tf.runs.checkpoints import Progress
+from deepvideo_tf.runs.state import Progress
 
 PLATEAU_DIVISOR = 10  # the paper lowers the rate and does not say by how much; AlexNet divides it by 10
 

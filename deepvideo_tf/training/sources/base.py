@@ -4,7 +4,6 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import keras
@@ -15,7 +14,7 @@ from deepvideo_tf.config import ModelCard, TrainConfig
 from deepvideo_tf.data.input.pipeline import check_clip, clips_by_class
 from deepvideo_tf.data.shards.build import Manifest, check_classes, manifest_path, read_manifest
 from deepvideo_tf.errors import ConfigError, ShardError
-from deepvideo_tf.storage.paths import RemotePath, to_path
+from deepvideo_tf.storage.paths import AnyPath, to_path
 
 Initialize = Callable[[keras.Model, Callable[[keras.Model], None]], None]  # `Executor.initialize`
 
@@ -32,7 +31,7 @@ class TrainingShards:
         max_bad_fraction: fraction of the stored clips that may be damaged.
     """
 
-    folder: Path | RemotePath
+    folder: AnyPath
     config: TrainConfig
     train: Manifest
     validation: Manifest | None
@@ -105,7 +104,7 @@ class Source(Protocol):
     model: keras.Model  # the part whose weights are stepped
     steps_per_epoch: int
 
-    def __init__(self, shards: TrainingShards, workdir: Path | RemotePath, share: tuple[int, int], num_devices: int):
+    def __init__(self, shards: TrainingShards, workdir: AnyPath, share: tuple[int, int], num_devices: int):
         """Build the model.
 
         `share` is the index of this process and the number of processes that train together, `num_devices` the number

@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,8 +11,8 @@ import tensorflow as tf
 
 from deepvideo_tf.config import FINETUNE_MODES
 from deepvideo_tf.data.input.pipeline import make_dataset, record_names
-from deepvideo_tf.runs.checkpoints import build_untrained
-from deepvideo_tf.storage.paths import RemotePath
+from deepvideo_tf.runs.run import build_untrained
+from deepvideo_tf.storage.paths import AnyPath
 from deepvideo_tf.training import initialization, transfer
 from deepvideo_tf.training.sources.base import Initialize, TrainingShards, augmentation_of, clip_weights
 
@@ -26,9 +25,7 @@ class ClipSource:
     reads_clips = True
     predicts_clips = True
 
-    def __init__(
-        self, shards: TrainingShards, workdir: Path | RemotePath, share: tuple[int, int], num_devices: int
-    ) -> None:
+    def __init__(self, shards: TrainingShards, workdir: AnyPath, share: tuple[int, int], num_devices: int) -> None:
         self.shards, self.config = shards, shards.config
         self._workdir, self._share = workdir, share
         self._batch_size = self.config.global_batch_size // share[1]

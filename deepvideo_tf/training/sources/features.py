@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from deepvideo_tf.config import to_json
 from deepvideo_tf.data.input.tables import Batch, TableBatches
-from deepvideo_tf.storage.paths import RemotePath, on_disk
+from deepvideo_tf.storage.paths import AnyPath, on_disk
 from deepvideo_tf.training import transfer
 from deepvideo_tf.training.sources.base import TrainingShards, epoch_order
 from deepvideo_tf.training.sources.clips import ClipSource
@@ -27,9 +27,7 @@ class FeatureSource(ClipSource):
 
     reads_clips = False
 
-    def __init__(
-        self, shards: TrainingShards, workdir: Path | RemotePath, share: tuple[int, int], num_devices: int
-    ) -> None:
+    def __init__(self, shards: TrainingShards, workdir: AnyPath, share: tuple[int, int], num_devices: int) -> None:
         super().__init__(shards, workdir, share, num_devices)
         self._folder = Path(str(workdir)) / FEATURES_DIR
         self._frozen, self.model = transfer.split_model(self.network, self.config.finetune)

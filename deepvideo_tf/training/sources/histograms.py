@@ -25,6 +25,7 @@ class HistogramSource(ClipSource):
         from deepvideo_tf.baseline.cache import learn_codebooks
         from deepvideo_tf.baseline.classifier import set_codebooks
 
+        assert self.config.options is not None  # TrainConfig sees to that
         codebooks = learn_codebooks(self.shards.folder, self.config.clip, self.config.options.words)
         set_codebooks(self.network, codebooks)
 

@@ -12,7 +12,7 @@ import pytest
 import deepvideo_tf as dv
 from deepvideo_tf.config import to_json
 from deepvideo_tf.errors import ConfigError
-from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.runs.run import load_run
 
 PROGRAM = """
 import json, sys

@@ -18,7 +18,9 @@ import deepvideo_tf as dv
 from deepvideo_tf.config import ProcessSpec
 from deepvideo_tf.data.annotations import hold_out
 from deepvideo_tf.errors import ConfigError, TrainingError
-from deepvideo_tf.runs.checkpoints import find_checkpoint, load_run, read_description
+from deepvideo_tf.runs.checkpoints import find_checkpoint
+from deepvideo_tf.runs.run import load_run
+from deepvideo_tf.runs.state import read_description
 from deepvideo_tf.training.executors import restarts
 from tests.support.repository import REPOSITORY
 
@@ -118,7 +120,8 @@ def weights_of_two(shards, first_run, workdir, *flags):
         *flags,
     )
     assert progress(workdir).total_steps == 50
-    from deepvideo_tf.runs.checkpoints import build_untrained, load_weights
+    from deepvideo_tf.runs.run import build_untrained
+    from deepvideo_tf.runs.state import load_weights
 
     model = build_untrained(load_run(workdir).config, 4)
     load_weights(find_checkpoint(workdir, best=False), model)

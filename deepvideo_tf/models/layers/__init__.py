@@ -8,6 +8,25 @@ import keras
 import numpy as np
 from keras import ops
 
+DATA_FORMAT = "channels_last"  # whatever Keras is set to: frames are joined along the last axis
+
+# Differs from the paper, which does not state its initialization: AlexNet's N(0, 0.01) stays at chance for epochs on a
+# small data set, and He's leaves the paper's learning rate too high for raw pixels; with Glorot's it trains at once.
+HIDDEN_INITIALIZER = "glorot_uniform"
+
+
+def scaled(count: int, width: float) -> int:
+    """Return the number of filters or units at a scale.
+
+    Args:
+        count: their number at scale 1.
+        width: the scale.
+
+    Returns:
+        int, at least 1.
+    """
+    return max(1, round(count * width))
+
 
 @keras.saving.register_keras_serializable(package="deepvideo_tf")
 class LocalResponseNormalization(keras.layers.Layer):
