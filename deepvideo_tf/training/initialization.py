@@ -1,7 +1,5 @@
 """Initial weights fitted to the data, so that every model of the paper learns from scratch."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 
@@ -41,7 +39,9 @@ def initialize_from_clips(model: keras.Model, clips: np.ndarray) -> None:
             responses = before_activation(model, [layer], clips)[name]
             mean = responses.mean(axis=0, dtype=np.float64)
             spread = np.sqrt(np.square(responses - mean).mean(dtype=np.float64))
-            sees_difference = spread > 1e-3 * np.abs(mean).max()  # otherwise it is rounding, which must not be amplified
+            sees_difference = (
+                spread > 1e-3 * np.abs(mean).max()
+            )  # otherwise it is rounding, which must not be amplified
             scale = pixel_spread ** (1 - number / len(info.fitted)) / spread if sees_difference else 1.0
             layer.set_weights([kernel * scale, (bias - mean) * scale])
     head = model.get_layer(info.head)
