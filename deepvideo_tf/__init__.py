@@ -33,7 +33,7 @@ _HOMES = {
     "build_shards": "deepvideo_tf.data.shards.build",
     "shard_tasks": "deepvideo_tf.data.shards.build",
     "make_shard": "deepvideo_tf.data.shards.build",
-    "verify_shards": "deepvideo_tf.data.shards.build",
+    "verify_shards": "deepvideo_tf.data.shards.verify",
     "audit_splits": "deepvideo_tf.data.shards.inspection",
     "make_dataset": "deepvideo_tf.data.input.pipeline",
     "make_synthetic": "deepvideo_tf.data.synthetic",

@@ -23,7 +23,7 @@ from absl import flags
 
 from deepvideo_tf import cli
 from deepvideo_tf.data.annotations import read_folder
-from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.data.shards.manifest import read_manifest
 
 _VIDEO_ROOT = flags.DEFINE_string("video_root", None, "Your folder of class folders; synthetic videos by default.")
 _DEMO_DIR = flags.DEFINE_string("demo_dir", "demo", "The folder to put everything in.")

@@ -186,7 +186,7 @@ def main():
         dtype_policy=_DTYPE_POLICY.value,
         seed=_SEED.value,
     )
-    from deepvideo_tf.data.shards.build import read_manifest
+    from deepvideo_tf.data.shards.manifest import read_manifest
     from deepvideo_tf.training.executors.cluster import cluster_of_environment
 
     is_server = _STRATEGY.value == "downpour" and cluster_of_environment()[1] != "chief"

@@ -34,7 +34,7 @@ from deepvideo_tf.data.input.pipeline import (
     naming_damage,
     record_names,
 )
-from deepvideo_tf.data.shards.build import Manifest, check_classes, manifest_path, read_manifest
+from deepvideo_tf.data.shards.manifest import Manifest, check_classes, manifest_path, read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
 from deepvideo_tf.formats.export_process import export_in_process
 from deepvideo_tf.formats.saved_model import export_saved_model, exported_from, latest_version

@@ -7,7 +7,8 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.data.annotations import hold_out
-from deepvideo_tf.data.shards.build import read_manifest, verify_shards
+from deepvideo_tf.data.shards.manifest import read_manifest
+from deepvideo_tf.data.shards.verify import verify_shards
 from deepvideo_tf.errors import ConfigError, ShardError
 from deepvideo_tf.runs.checkpoints import find_checkpoint
 from deepvideo_tf.storage import paths

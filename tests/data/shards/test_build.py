@@ -10,24 +10,17 @@ import tensorflow as tf
 
 import deepvideo_tf as dv
 from deepvideo_tf.data.annotations import Annotations, LabelledVideo
-from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.data.shards.manifest import read_manifest
 from deepvideo_tf.data.shards.records import parse_record
 from deepvideo_tf.errors import ConfigError, ShardError
 from tests.conftest import rewrite_manifest
+from tests.support.shards import hashes
 
 SPEC = dv.ShardSpec(clips_per_video=2, frame_size_px=32)
 
 
 def build(videos, shards_dir, **arguments):
     return dv.build_shards(videos, shards_dir, **{"spec": SPEC, "num_shards": 3, "num_workers": 2} | arguments)
-
-
-def hashes(shards_dir):
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(shards_dir.iterdir())
-        if path.suffix in (".tfrecord", ".json")
-    }
 
 
 @pytest.fixture(scope="module")

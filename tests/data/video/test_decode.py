@@ -1,8 +1,9 @@
 import io
+import os
+import signal
 import socket
 import sys
 import time
-from fractions import Fraction
 
 import av
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 from PIL import Image
 
 from deepvideo_tf.config import DecodeLimits, ShardSpec
-from deepvideo_tf.data.video import decode_process
 from deepvideo_tf.data.video.decode import decode_clips
-from deepvideo_tf.data.video.decode_process import DecoderProcess
+from deepvideo_tf.data.video.process import DecoderProcess
 from deepvideo_tf.errors import BadVideoError, ConfigError
+from deepvideo_tf.execution import worker_process
+from tests.support.videos import grey_frames, write_video
 
 BROKEN = {
     "derived/bitflipped_v_Surfing_g01_c01.avi": "truncated: 12 of the 254 frames it declares",
@@ -39,26 +41,6 @@ WHOLE = [
     "AleksMa+UCF11-classifier/v_biking_01_01.mpg",
     "ROCm+vision/TrumanShow_wave_f_nm_np1_fr_med_26.avi",  # variable frame rate
 ]
-
-
-def write_video(path, frames, fps=25, codec="libx264rgb", times=None):
-    """A lossless video of the frames, uint8 `[time, height, width, 3]`."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=fps, options={"crf": "0"} if codec == "libx264rgb" else {})
-        stream.width, stream.height = frames.shape[2], frames.shape[1]
-        stream.pix_fmt = "rgb24" if codec == "libx264rgb" else "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for index, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.time_base = Fraction(1, 1000)
-            frame.pts = round(1000 * (index / fps if times is None else times[index]))
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
-
-
-def grey_frames(values, size_px=32):
-    return np.repeat(np.uint8(values), size_px * size_px * 3).reshape(len(values), size_px, size_px, 3)
 
 
 def shown(clip):
@@ -285,21 +267,22 @@ class TestProcess:
             assert len(decoder.decode(odd_videos / WHOLE[0], self.SPEC)) == 2
 
     def test_says_how_it_died(self, odd_videos, monkeypatch):
-        monkeypatch.setattr(decode_process, "COMMAND", (sys.executable, "-c", "import sys; sys.exit('out of order')"))
+        dies = [sys.executable, "-c", "import sys; sys.exit('out of order')"]
+        monkeypatch.setattr(worker_process, "module_command", lambda module: dies)
         with DecoderProcess() as decoder, pytest.raises(BadVideoError, match="ended with status 1: out of order"):
             decoder.decode(odd_videos / WHOLE[0], self.SPEC)
 
     def test_a_decoder_that_is_killed_once_costs_no_video(self, odd_videos):
         with DecoderProcess() as decoder:
             decoder.decode(odd_videos / WHOLE[0], self.SPEC)
-            decoder._process.kill()
+            os.kill(decoder.pid, signal.SIGKILL)
             assert len(decoder.decode(odd_videos / WHOLE[0], self.SPEC)) == 2
 
     def test_a_decoder_that_is_killed_twice_costs_one_video(self, odd_videos, monkeypatch):
-        dies = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+        dies = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
         with DecoderProcess() as decoder:
             with monkeypatch.context() as patched:
-                patched.setattr(decode_process, "COMMAND", (sys.executable, "-c", dies))
+                patched.setattr(worker_process, "module_command", lambda module: dies)
                 with pytest.raises(BadVideoError, match="ended with status -9"):
                     decoder.decode(odd_videos / WHOLE[0], self.SPEC)
             assert len(decoder.decode(odd_videos / WHOLE[0], self.SPEC)) == 2
