@@ -66,7 +66,7 @@ def main(names):
     with cli.quiet_libraries():
         predictor = load_predictor(_MODEL_PATH.value)
     if is_camera:
-        from deepvideo_tf.data.video.streams import camera_frames
+        from deepvideo_tf.data.video.cameras import camera_frames
 
         _print_stream(predictor, f"camera {names[0]}", camera_frames(int(names[0])))
     bad = sum(not _answered(predictor, video, copies.get(video)) for video in videos)

@@ -34,7 +34,7 @@ import filelock
 from absl import flags
 
 from deepvideo_tf import cli
-from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.data.shards.manifest import read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.reporting import plan as planning
 from deepvideo_tf.reporting.page import MISSING, write_pages

@@ -12,8 +12,9 @@ _SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. Folder of the s
 
 
 def main():
-    from deepvideo_tf.data.shards.build import read_manifest, verify_shards
     from deepvideo_tf.data.shards.inspection import splits_in
+    from deepvideo_tf.data.shards.manifest import read_manifest
+    from deepvideo_tf.data.shards.verify import verify_shards
 
     splits = splits_in(_SHARDS_DIR.value)
     manifests = {split: read_manifest(_SHARDS_DIR.value, split, check_sizes=False) for split in splits}

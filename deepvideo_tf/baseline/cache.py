@@ -29,7 +29,7 @@ from deepvideo_tf.baseline.features import FEATURES_VERSION, KIND_DIMS, KINDS
 from deepvideo_tf.config import ClipSpec, to_json
 from deepvideo_tf.data.sampling import centred_frame_start, view_boxes
 from deepvideo_tf.data.shards import records
-from deepvideo_tf.data.shards.build import Manifest, read_manifest
+from deepvideo_tf.data.shards.manifest import Manifest, read_manifest
 from deepvideo_tf.errors import ShardError
 from deepvideo_tf.storage.files import hash_of
 from deepvideo_tf.storage.paths import on_disk

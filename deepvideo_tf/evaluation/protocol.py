@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from deepvideo_tf.data.input.pipeline import DEFAULT_MAX_BAD_FRACTION
-from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.data.shards.manifest import read_manifest
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.evaluation.class_groups import check_groups, ucf101_groups
 from deepvideo_tf.evaluation.scores import (
@@ -21,7 +21,8 @@ from deepvideo_tf.evaluation.scores import (
 from deepvideo_tf.metrics.average_precision import average_precision
 from deepvideo_tf.metrics.bootstrap import RESAMPLES, mean_interval, mean_intervals, resampled_average_precision
 from deepvideo_tf.metrics.hit_at_k import hits_at_k
-from deepvideo_tf.storage.paths import RemotePath, to_path
+from deepvideo_tf.storage.buckets import RemotePath
+from deepvideo_tf.storage.paths import to_path
 
 LISTED_CONFUSIONS = 10
 LISTED_DIFFERENCES = 5  # gains, and as many losses, in Table 2

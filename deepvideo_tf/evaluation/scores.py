@@ -23,7 +23,7 @@ from deepvideo_tf.data.input.pipeline import (
     naming_damage,
 )
 from deepvideo_tf.data.sampling import MAX_VIEWS
-from deepvideo_tf.data.shards.build import check_card, read_manifest
+from deepvideo_tf.data.shards.manifest import check_card, read_manifest
 from deepvideo_tf.errors import ModelFileError, ShardError, first_line
 from deepvideo_tf.metrics.probabilities import probabilities
 from deepvideo_tf.runs.run import load_run

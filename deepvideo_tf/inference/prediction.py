@@ -9,9 +9,9 @@ import numpy as np
 
 from deepvideo_tf.config import DecodeLimits
 from deepvideo_tf.data.sampling import MAX_VIEWS, centred_frame_start, view_boxes
+from deepvideo_tf.data.video.clip_window import ClipWindow
 from deepvideo_tf.data.video.decode import Frame
-from deepvideo_tf.data.video.decode_process import DecoderProcess
-from deepvideo_tf.data.video.streams import ClipWindow
+from deepvideo_tf.data.video.process import DecoderProcess
 from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.formats.predictors import Predictor, load_predictor
 

@@ -13,11 +13,11 @@ def flip_a_bit(path):
 
 def rewrite_manifest(path, source=None, **changes):
     """Writes a manifest with other content and a checksum that fits it, as another program might."""
-    from deepvideo_tf.data.shards.build import _checksum
+    from deepvideo_tf.data.shards.manifest import checksum_of
 
     data = json.loads((source or path).read_text()) | changes
     del data["checksum"]
-    path.write_text(json.dumps(data | {"checksum": _checksum(data)}))
+    path.write_text(json.dumps(data | {"checksum": checksum_of(data)}))
 
 
 def hashes(shards_dir):

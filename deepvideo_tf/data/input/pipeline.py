@@ -18,7 +18,8 @@ from deepvideo_tf.config import ClipSpec, check_int, check_number
 from deepvideo_tf.data.input import augment
 from deepvideo_tf.data.sampling import MAX_VIEWS, centred_frame_start, view_boxes
 from deepvideo_tf.data.shards import records
-from deepvideo_tf.data.shards.build import Manifest, read_manifest, verify_shards
+from deepvideo_tf.data.shards.manifest import Manifest, read_manifest
+from deepvideo_tf.data.shards.verify import verify_shards
 from deepvideo_tf.errors import ConfigError, ShardError
 from deepvideo_tf.storage.paths import to_path
 

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from deepvideo_tf.data.annotations import SPLITS, group_of
-from deepvideo_tf.data.shards.build import manifest_path, read_manifest
+from deepvideo_tf.data.shards.manifest import manifest_path, read_manifest
 from deepvideo_tf.errors import ConfigError, ShardError
 from deepvideo_tf.storage.paths import to_path
 from deepvideo_tf.storage.writes import staged_file

@@ -16,7 +16,7 @@ import pytest
 import deepvideo_tf as dv
 from deepvideo_tf.data.input.pipeline import make_dataset
 from deepvideo_tf.data.input.tables import TableBatches
-from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.data.shards.manifest import read_manifest
 from deepvideo_tf.errors import ModelFileError, TrainingError
 from deepvideo_tf.runs.run import load_run
 from deepvideo_tf.training.sources import feature_cache
