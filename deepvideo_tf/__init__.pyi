@@ -40,9 +40,9 @@ from deepvideo_tf.models.inflation import inflate_weights as inflate_weights
 from deepvideo_tf.models.multires import multires as multires
 from deepvideo_tf.models.registry import build_model as build_model
 from deepvideo_tf.models.streaming import SlowFusionStream as SlowFusionStream
-from deepvideo_tf.training.initialization import initialize_from_clips as initialize_from_clips
 from deepvideo_tf.training.train import save_run as save_run
 from deepvideo_tf.training.train import train as train
+from deepvideo_tf.training.weights.initialization import initialize_from_clips as initialize_from_clips
 from deepvideo_tf.visualization import plots as plots
 from deepvideo_tf.visualization.saliency import occlusion_saliency as occlusion_saliency
 from deepvideo_tf.workflows import train_and_export as train_and_export

@@ -1,7 +1,5 @@
 """What a model costs, layer by layer, computed from the layers themselves."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -9,8 +7,8 @@ import keras
 
 from deepvideo_tf.errors import ConfigError
 
-# The layers whose kernels are multiplied with their inputs, and those whose weights cost nothing: batch normalization is
-# one multiply-add per value, which a deployed model has folded into the convolution before it.
+# The layers whose kernels are multiplied with their inputs, and those whose weights count 0: batch normalization is one
+# multiply-add per value, which a deployed model has folded into the convolution before it.
 MULTIPLYING = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
 FREE = (keras.layers.BatchNormalization,)
 

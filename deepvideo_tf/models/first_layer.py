@@ -1,7 +1,5 @@
 """The filters of a model's first layer, and the pixels they see."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 

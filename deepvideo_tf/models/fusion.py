@@ -1,7 +1,5 @@
 """The four ways of fusing time over one full-frame tower (section 3.1, Figure 1)."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 import keras

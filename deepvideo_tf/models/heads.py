@@ -1,7 +1,5 @@
 """Heads: from the feature maps that all towers end in to logits."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ source's weights are repeated for each and divided by their number. On a still c
 source's does.
 """
 
-from __future__ import annotations
-
 import math
 
 import keras
@@ -41,12 +39,10 @@ def inflate_weights(source: keras.Model, target: keras.Model) -> list[str]:
         ConfigError: (a ValueError) the weights of a layer do not fit a whole number of times, or the two normalize
             differently. The target is unchanged.
     """
-    for name, values in (
-        ("tower", [info_of(model).tower for model in (source, target)]),
-        ("lrn_beta", _betas(source, target)),
-    ):
-        if values[0] != values[1]:
-            raise ConfigError(f"source must have the target's {name}, {values[1]}. Received: {values[0]}")
+    kinds = [(info_of(model).tower, _betas(model)) for model in (source, target)]
+    for name, there, here in zip(("tower", "lrn_beta"), *kinds, strict=True):
+        if there != here:
+            raise ConfigError(f"source must have the target's {name}, {here}. Received: {there}")
     head, source_head = info_of(target).head, info_of(source).head
     weights, left = {}, []
     for layer in target.layers:
@@ -59,8 +55,8 @@ def inflate_weights(source: keras.Model, target: keras.Model) -> list[str]:
     return left
 
 
-def _betas(*models: keras.Model) -> list[set[float]]:
-    return [{layer.beta for layer in model.layers if isinstance(layer, LocalResponseNormalization)} for model in models]
+def _betas(model: keras.Model) -> set[float]:
+    return {layer.beta for layer in model.layers if isinstance(layer, LocalResponseNormalization)}
 
 
 def _inflated(source: keras.Model, target: keras.Model, layer: keras.layers.Layer) -> list[np.ndarray]:

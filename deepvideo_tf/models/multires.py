@@ -1,7 +1,5 @@
 """The two-stream network (section 3.2)."""
 
-from __future__ import annotations
-
 import keras
 
 from deepvideo_tf.config import STREAMS, check_choice

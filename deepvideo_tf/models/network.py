@@ -1,7 +1,5 @@
 """The networks: tower x fusion x streams, all assembled here and registered under their names (section 3)."""
 
-from __future__ import annotations
-
 from functools import partial
 from itertools import product
 

@@ -1,7 +1,5 @@
 """The responses of a model's layers to clips."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

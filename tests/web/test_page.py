@@ -316,10 +316,10 @@ def test_the_views_are_the_ones_inside_the_model(open_page, model_path, videos):
     choose_model(page, model_path)
     classify_whole(page, videos[0])
     (last,) = crop(decode_clips(videos[0], card.shards, encode=False)[-1], card)
-    from deepvideo_tf.models.multires import context_views, fovea_views
+    from deepvideo_tf.models.views import VIEWS
 
-    for name, make, arguments in (("fovea", fovea_views, [card.clip.crop_size_px]), ("context", context_views, [])):
-        (expected,) = make([last[None].astype("float32")], *arguments)
+    for name, make in VIEWS.items():
+        (expected,) = make([last[None].astype("float32")], card.clip.crop_size_px)
         read = """(canvas) => [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]"""
         shown = np.array(page.locator(f"canvas[data-view={name}]").evaluate(read)).reshape(45, 45, 4)[:, :, :3]
         assert np.abs(shown - np.array(expected)[0]).max() <= 5

@@ -1,7 +1,5 @@
 """Initial weights fitted to the data, so that every model of the paper learns from scratch."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 
