@@ -48,4 +48,3 @@ from deepvideo_tf.visualization.saliency import occlusion_saliency as occlusion_
 from deepvideo_tf.workflows import train_and_export as train_and_export
 
 __version__: str
-__all__: list[str]
