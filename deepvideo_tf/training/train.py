@@ -640,7 +640,7 @@ def _cached_datasets(run):
 
 def _histogram_datasets(run):
     """As `_datasets`, of histograms that are computed first; each clip is seen in another view each epoch."""
-    from deepvideo_tf.baseline.cache import VectorBatches, clip_vectors
+    from deepvideo_tf.baseline.cache import clip_vectors
     from deepvideo_tf.baseline.classifier import codebooks_of
 
     config, codebooks = run.config, codebooks_of(run.model)
@@ -651,8 +651,7 @@ def _histogram_datasets(run):
         )
 
     def batches(vectors, order, views, class_weights, first_step=0):
-        return VectorBatches(
-            vectors,
+        return vectors.batches(
             config.global_batch_size,
             order,
             views,
