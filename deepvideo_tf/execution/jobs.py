@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from deepvideo_tf.errors import DeepVideoError
 from deepvideo_tf.execution.engines import run_tasks
+from deepvideo_tf.execution.engines.work import Work
 from deepvideo_tf.storage.locks import locked
 from deepvideo_tf.storage.paths import AnyPath
 
@@ -83,28 +84,13 @@ def run_job(
         for orphan in job.claim():
             orphan.unlink()
         results: dict[int, dict[str, Any]] = {}
-        running = run_tasks(
-            job.make,
-            job.tasks,
-            job.new_worker,
-            job.settings,
-            engine=engine,
-            num_workers=num_workers,
-            ray_address=ray_address,
-            must_see=job.must_see,
-            on_video=on_video,
-        )
+        work = Work(job.make, job.tasks, job.new_worker, job.settings, num_workers, ray_address, job.must_see, on_video)
+        running = run_tasks(work, engine)
         with contextlib.closing(running):
             for number, result in running:
                 results[number] = result
                 job.check(result)
         return job.finish([results[number] for number in range(len(job.tasks))])
-
-
-def skip_videos(videos: Sequence[Any], on_video: Callable[[], object] | None) -> None:
-    """Call `on_video` for the videos of a task that was done before."""
-    for _ in videos if on_video is not None else ():
-        on_video()  # type: ignore[misc]
 
 
 def first_present(paths: Iterable[str]) -> list[str]:

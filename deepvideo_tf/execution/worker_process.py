@@ -23,7 +23,7 @@ class WorkerDiedError(Exception):
 
     Args:
         status: its exit status; a negative number is the signal that ended it.
-        last_line: the last line of its standard error, 200 characters at most; may be empty.
+        last_line: the last line of its standard error, at most 200 characters.
         timed_out: whether it was killed because it took too long.
     """
 

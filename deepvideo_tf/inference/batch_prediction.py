@@ -21,7 +21,8 @@ from deepvideo_tf.config import DecodeLimits, check_int, to_json
 from deepvideo_tf.data.video.process import DecoderProcess
 from deepvideo_tf.errors import BadVideoError, ShardError
 from deepvideo_tf.execution.engines import check_engine
-from deepvideo_tf.execution.jobs import Job, fingerprint_of, first_present, run_job, skip_videos
+from deepvideo_tf.execution.engines.work import count_videos
+from deepvideo_tf.execution.jobs import Job, fingerprint_of, first_present, run_job
 from deepvideo_tf.formats.predictors import Predictor, find_model, load_predictor
 from deepvideo_tf.inference.prediction import predict_video
 from deepvideo_tf.storage.files import hash_of
@@ -162,7 +163,7 @@ def predict_shard(
     """
     result = _earlier_result(task)
     if result is not None:
-        skip_videos(task.videos, on_video)
+        count_videos(task.videos, on_video)
         return result
     lines = []
     for video in task.videos:

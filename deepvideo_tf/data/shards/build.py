@@ -27,7 +27,8 @@ from deepvideo_tf.data.shards.manifest import (
 from deepvideo_tf.data.video.process import DecoderProcess
 from deepvideo_tf.errors import BadVideoError, ConfigError, ShardError
 from deepvideo_tf.execution.engines import check_engine
-from deepvideo_tf.execution.jobs import Job, fingerprint_of, first_present, run_job, skip_videos
+from deepvideo_tf.execution.engines.work import count_videos
+from deepvideo_tf.execution.jobs import Job, fingerprint_of, first_present, run_job
 from deepvideo_tf.storage.files import hash_of, move, remove_tree
 from deepvideo_tf.storage.locks import check_unlocked
 from deepvideo_tf.storage.paths import AnyPath, PathLike, to_path
@@ -77,7 +78,7 @@ def make_shard(
     """
     result = _earlier_result(task)
     if result is not None:
-        skip_videos(task.videos, on_video)
+        count_videos(task.videos, on_video)
         return result
     if decoder is None:
         with DecoderProcess(task.limits) as own:

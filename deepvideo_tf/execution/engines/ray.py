@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 from deepvideo_tf.errors import ConfigError, DeepVideoError, ShardError, first_line
+from deepvideo_tf.execution.engines.work import Work, count_videos
 from deepvideo_tf.storage.files import is_writable
 from deepvideo_tf.storage.paths import AnyPath, to_path
 
@@ -28,35 +29,23 @@ def check() -> None:
     _import_ray()
 
 
-def run(
-    function: Callable[..., Any],
-    tasks: Sequence[Any],
-    new_worker: Callable[[Any], Any],
-    settings: Any,
-    *,
-    num_workers: int | None,
-    address: str | None,
-    must_see: Sequence[str],
-    on_video: Callable[[], object] | None,
-) -> Generator[tuple[int, Any], None, None]:
+def run(work: Work) -> Generator[tuple[int, Any], None, None]:
     """Do all tasks on a cluster, as `engines.run_tasks` describes."""
-    with _cluster(address) as (ray, is_ours):
-        _check_nodes(ray, to_path(tasks[0].path).parent, must_see)
+    with _cluster(work.ray_address) as (ray, is_ours):
+        _check_nodes(ray, to_path(work.tasks[0].path).parent, work.must_see)
         remote = ray.remote(_do).options(num_cpus=1, max_retries=MAX_DEATHS, scheduling_strategy="SPREAD")
-        waiting = iter(enumerate(tasks))
+        waiting = iter(enumerate(work.tasks))
         numbers: dict[Any, int] = {}
         try:
             while True:
-                while len(numbers) < (num_workers or MAX_SUBMITTED) and (pair := next(waiting, None)):
-                    numbers[remote.remote(function, pair[1], new_worker, settings)] = pair[0]
+                while len(numbers) < (work.num_workers or MAX_SUBMITTED) and (pair := next(waiting, None)):
+                    numbers[remote.remote(work.function, pair[1], work.new_worker, work.settings)] = pair[0]
                 if not numbers:
                     return
                 for done in ray.wait(list(numbers))[0]:
                     number = numbers.pop(done)
-                    result = _result(ray, done, tasks[number])
-                    if on_video is not None:
-                        for _ in tasks[number].videos:
-                            on_video()
+                    result = _result(ray, done, work.tasks[number])
+                    count_videos(work.tasks[number].videos, work.on_video)
                     yield number, result
         finally:
             # Disconnecting ends what is ours. Canceling it first can crash Ray, where a task ends at the same moment.
