@@ -28,18 +28,16 @@ from absl import flags
 
 from deepvideo_tf import cli
 from deepvideo_tf.config import (
-    CLASS_WEIGHTS,
-    DTYPE_POLICIES,
     FINETUNE_MODES,
-    LOSSES,
-    OPTIMIZERS,
-    SCHEDULES,
     STRATEGIES,
     TRAINABLE_CLIPS,
     TRAINABLE_NAMES,
-    Place,
+    HistogramConfig,
+    ProcessSpec,
     TrainConfig,
 )
+from deepvideo_tf.config.models import MODELS
+from deepvideo_tf.config.train import CLASS_WEIGHTS, DTYPE_POLICIES, LOSSES, OPTIMIZERS, SCHEDULES
 from deepvideo_tf.errors import ConfigError, DeepVideoError
 from deepvideo_tf.training.executors import restarts
 
@@ -63,10 +61,12 @@ _WIDTH = flags.DEFINE_float(
 )
 _HISTOGRAM_WORDS = flags.DEFINE_integer(
     "histogram_words",
-    _DEFAULTS.histogram_words,
+    HistogramConfig().words,
     "Of feature_histograms: words of each codebook; 850 give 24,759 dimensions.",
 )
-_HIDDEN_LAYERS = flags.DEFINE_integer("hidden_layers", _DEFAULTS.hidden_layers, "Of feature_histograms: 1 or 2.")
+_HIDDEN_LAYERS = flags.DEFINE_integer(
+    "hidden_layers", HistogramConfig().hidden_layers, "Of feature_histograms: 1 or 2."
+)
 _DROPOUT = flags.DEFINE_float("dropout", _DEFAULTS.dropout, "Dropout rate of the hidden dense layers, below 1.")
 _TOP_DROPOUT = flags.DEFINE_float(
     "top_dropout", None, "Dropout rate just below the top layer; by default 0.9 in fine-tuning, else --dropout."
@@ -74,7 +74,7 @@ _TOP_DROPOUT = flags.DEFINE_float(
 _LRN_BETA = flags.DEFINE_float("lrn_beta", _DEFAULTS.lrn_beta, "Exponent of the local response normalisation.")
 _INIT_FROM = flags.DEFINE_string("init_from", None, "The folder of a run whose weights this one starts from.")
 _FINETUNE = flags.DEFINE_enum(
-    "finetune", None, FINETUNE_MODES, "With --init_from: which layers are trained; scratch takes nothing from it."
+    "finetune", None, list(FINETUNE_MODES), "With --init_from: which layers are trained; scratch takes nothing from it."
 )
 _CACHED_VIEWS = flags.DEFINE_integer(
     "cached_views",
@@ -155,12 +155,12 @@ _SEED = flags.DEFINE_integer("seed", _DEFAULTS.seed, "Of weights, order, augment
 
 
 def main():
+    options = HistogramConfig(_HISTOGRAM_WORDS.value, _HIDDEN_LAYERS.value)
     config = TrainConfig(
         model=_MODEL.value,
         clip=_clip(),
         width=_WIDTH.value,
-        histogram_words=_HISTOGRAM_WORDS.value,
-        hidden_layers=_HIDDEN_LAYERS.value,
+        options=options if MODELS[_MODEL.value].options else None,
         dropout=_DROPOUT.value,
         top_dropout=_TOP_DROPOUT.value,
         lrn_beta=_LRN_BETA.value,
@@ -196,6 +196,8 @@ def main():
         _check_shares(place, config, manifest)
         sys.exit(restarts.run_with_restarts([sys.executable, *sys.argv], _newest_checkpoint))
     cli.import_tensorflow()
+    from deepvideo_tf.formats.export_run import export_run
+
     from deepvideo_tf.training.train import is_finished, train
 
     if place is not None:
@@ -208,7 +210,7 @@ def main():
     with contextlib.ExitStack() as stack:
         if place is not None and not is_left_to_first:
             stack.enter_context(_joined(place))
-        saved_model = train(
+        is_writer = train(
             config,
             _SHARDS_DIR.value,
             _WORKDIR.value,
@@ -220,9 +222,10 @@ def main():
         )
     if is_server:
         return
-    if place is not None and place.number:
+    if not is_writer:
         _print_follower()
         return
+    saved_model = export_run(_WORKDIR.value)
     print(f"Run: {_WORKDIR.value}")
     if saved_model is None:
         print("No SavedModel: the features are no part of a graph. Predict and evaluate with the run itself")
@@ -240,7 +243,7 @@ def _place():
         return None
     if _STRATEGY.value is not None:
         raise ConfigError(f"--strategy must not be given with --num_processes. Received: {_STRATEGY.value!r}")
-    return Place(_process_id(), _NUM_PROCESSES.value, _COORDINATOR_ADDRESS.value)
+    return ProcessSpec(_process_id(), _NUM_PROCESSES.value, _COORDINATOR_ADDRESS.value)
 
 
 def _check_shares(place, config, manifest):

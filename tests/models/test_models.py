@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import deepvideo_tf as dv
 from deepvideo_tf.config import FUSIONS, MODEL_NAMES, TRAINABLE_NAMES
 from deepvideo_tf.models import MODEL_MODULES
-from tests.conftest import REPOSITORY
-from tests.support.policies import dtype_policy as policy
+from deepvideo_tf.models.precision import dtype_policy as policy
+from tests.support.repository import REPOSITORY
 
 PARAMETERS = {
     "single_frame": 73_908_071,

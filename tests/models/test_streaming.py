@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import deepvideo_tf as dv
-from tests.support.policies import dtype_policy
+from deepvideo_tf.models.precision import dtype_policy
 
 CROP_SIZE_PX = 48
 

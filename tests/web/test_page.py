@@ -19,18 +19,14 @@ import pytest
 import deepvideo_tf as dv
 from deepvideo_tf.data.sampling import centred_frame_start
 from deepvideo_tf.data.video.decode import decode_clips
-from tests.conftest import REPOSITORY, flip_a_bit
+from tests.support.browser import AXE, CHROMIUM, FLAGS
+from tests.support.files import flip_a_bit
+from tests.support.repository import REPOSITORY
 
 playwright = pytest.importorskip("playwright.sync_api", reason="make web-test installs it")
 
 pytestmark = pytest.mark.web
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-AXE = REPOSITORY / "build/npm/node_modules/axe-core/axe.min.js"
 SCREENSHOTS = REPOSITORY / "build/screenshots"
 CLASSIFIED_MS = 60_000
 PARITY = 1e-3
