@@ -13,9 +13,10 @@ class ProcessSpec:
     """One of the processes that train together, and where they meet.
 
     Args:
-        number: number of this process, from 0.
-        count: number of processes.
-        coordinator_address: `HOST:PORT` of process 0, which listens there; None for a single process.
+        number: number of this process, from 0. By default Slurm's or Kubernetes' number.
+        count: number of processes that train together, each started with the same flags except its own process_id; 1
+            uses all devices of this machine. Needs the extra `jax`.
+        coordinator_address: `HOST:PORT` of process 0, which listens there; not needed for a single process.
 
     Raises:
         ConfigError: a field is outside its range.

@@ -101,7 +101,7 @@ class TrainConfig:
     lrn_beta: float = number(0.5, above=0, below=8)
     init_from: str | None = None
     finetune: str = choice(None, FINETUNE_MODES)
-    cached_views: int = whole(4, 0)
+    cached_views: int = whole(4, 0, 1_000)
     loss: str = choice("softmax", LOSSES)
     label_smoothing: float = number(0.0, least=0, below=1)
     class_weights: str = choice("none", CLASS_WEIGHTS)

@@ -12,10 +12,10 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.baseline import cache
-from deepvideo_tf.baseline.classifier import build_classifier, set_codebooks, vectors_of
 from deepvideo_tf.baseline.feature_process import FeatureProcess
 from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
 from deepvideo_tf.errors import ShardError
+from deepvideo_tf.models.feature_histograms import build_classifier, set_codebooks, vectors_of
 from tests.support.files import flip_a_bit
 from tests.support.histograms import CLIP, VIEWS, WORDS, compute
 

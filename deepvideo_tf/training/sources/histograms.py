@@ -23,7 +23,7 @@ class HistogramSource(ClipSource):
 
     def initialize(self, initialize: Initialize) -> None:
         from deepvideo_tf.baseline.cache import learn_codebooks
-        from deepvideo_tf.baseline.classifier import set_codebooks
+        from deepvideo_tf.models.feature_histograms import set_codebooks
 
         assert self.config.options is not None  # TrainConfig sees to that
         codebooks = learn_codebooks(self.shards.folder, self.config.clip, self.config.options.words)
@@ -35,7 +35,7 @@ class HistogramSource(ClipSource):
 
     def _vectors(self, split: str, num_views: int) -> Any:
         from deepvideo_tf.baseline.cache import clip_vectors
-        from deepvideo_tf.baseline.classifier import codebooks_of
+        from deepvideo_tf.models.feature_histograms import codebooks_of
 
         return clip_vectors(
             self.shards.folder,
