@@ -111,9 +111,7 @@ def test_it_is_not_exported(histogram_run, tmp_path, ending):
 
 
 def test_without_its_packages_it_names_the_extra(histogram_run, monkeypatch):
-    monkeypatch.setitem(
-        sys.modules, "deepvideo_tf.models.feature_histograms", None
-    )
+    monkeypatch.setitem(sys.modules, "deepvideo_tf.models.feature_histograms", None)
     with pytest.raises(ModelFileError, match=r"pip install 'deepvideo-tf\[baseline\]'"):
         load_run(histogram_run)
 
