@@ -9,6 +9,7 @@ import tomllib
 import pytest
 
 import deepvideo_tf as dv
+from deepvideo_tf.config.checks import flag_name
 from tests.support.repository import REPOSITORY
 from tests.support.source_code import (
     LIBRARY,
@@ -47,6 +48,13 @@ REGISTRIES = (
     "visualization/pictures",
 )
 TEXT_METHODS = ("startswith", "endswith", "removeprefix")  # a comparison by another name
+# Flags that set no field of a config, though there is one of that name.
+SAME_NAME = {
+    "make_synthetic.py": {"seed"},  # of the videos
+    "predict.py": {"clips_per_video"},  # an argument of predict_video; the shards are those of the model
+    "predict_many.py": {"clips_per_video"},
+    "report.py": {"flip", "init_from"},  # about the data set; the report decides how to train
+}
 MOST_LINES = 350
 REASON = f"Longer than {MOST_LINES} lines because "
 LAYER = re.compile(
@@ -260,15 +268,15 @@ def test_tests_import_neither_tests_nor_benchmarks():
 
 
 def test_flags_of_fields_are_generated():
-    of_something_else = {("make_synthetic.py", "seed")}  # of the videos
     kinds = (dv.TrainConfig, dv.ClipSpec, dv.ShardSpec, dv.DecodeLimits)
-    fields = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    fields = [field for kind in kinds for field in dataclasses.fields(kind)]
+    taken = {field.name for field in fields} | {flag_name(field) for field in fields}
     found = []
     for path in PROGRAMS:
         for call in nodes(path, ast.Call):
             if dotted(call.func).rpartition(".")[2].startswith("DEFINE_"):
                 name = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else None
-                if name in fields and (path.name, name) not in of_something_else:
+                if name in taken and name not in SAME_NAME.get(path.name, ()):
                     found.append(f"{shown(path, call.lineno)} --{name}")
     refuse(found, "A flag that sets a field of a config dataclass is generated from the field: use deepvideo_tf.cli.")
 
@@ -286,6 +294,21 @@ def test_programs_import_only_the_library():
     for folder in PROGRAM_FOLDERS:
         assert not (PACKAGE / folder).exists(), f"deepvideo_tf/{folder} would hide the programs of that name"
         assert not (PACKAGE / f"{folder}.py").exists(), f"deepvideo_tf/{folder}.py would hide the programs of that name"
+
+
+def test_the_library_does_not_use_its_own_public_names():
+    """They lead everywhere, so that each use would be a cycle."""
+    found = []
+    for path in LIBRARY:
+        aliases = {alias.asname or alias.name for node in nodes(path, ast.Import) for alias in node.names
+                   if alias.name == "deepvideo_tf"}  # fmt: skip
+        used = [
+            (line, name.split(".")[1]) for line, name in names(path) if name.split(".")[0] in aliases and "." in name
+        ]
+        used += [(line, name.split(".")[1]) for line, name in imports_of(path) if name.startswith("deepvideo_tf.")]
+        found += [f"{shown(path, line)} {name}" for line, name in used
+                  if name != "__version__" and f"deepvideo_tf.{name}" not in MODULES]  # fmt: skip
+    refuse(found, "The library imports names from their modules, not from deepvideo_tf.")
 
 
 def test_only_cli_knows_absl():
