@@ -28,7 +28,7 @@ from deepvideo_tf.baseline import codebooks as books
 from deepvideo_tf.baseline.feature_process import FeatureProcess
 from deepvideo_tf.baseline.features import FEATURES_VERSION, KIND_DIMS, KINDS
 from deepvideo_tf.config import ClipSpec, to_json
-from deepvideo_tf.data.sampling import centred_frame_start, view_boxes
+from deepvideo_tf.data.sampling import middle_frames, view_boxes
 from deepvideo_tf.data.shards import records
 from deepvideo_tf.data.shards.build import Manifest, read_manifest
 from deepvideo_tf.errors import ShardError
@@ -291,8 +291,7 @@ def _clips(path, manifest, clip):
 
 def _frames(data, manifest, clip):
     """The middle frames of a stored clip, those that evaluation sees."""
-    start = centred_frame_start(manifest.spec.clip_frames, clip.span)
-    return data[records.FRAMES][start : start + clip.span : clip.frame_stride]
+    return data[records.FRAMES][middle_frames(manifest.spec.clip_frames, clip)]
 
 
 def _write_rows(stem, row, clips, in_order):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deepvideo_tf.config import DecodeLimits
-from deepvideo_tf.data.sampling import MAX_VIEWS, centred_frame_start, view_boxes
+from deepvideo_tf.data.sampling import MAX_VIEWS, evaluation_views
 from deepvideo_tf.data.video.decode import Frame
 from deepvideo_tf.data.video.decode_process import DecoderProcess
 from deepvideo_tf.data.video.streams import ClipWindow
@@ -71,7 +71,7 @@ def predict_video(
     spec = card.shards if clips_per_video is None else replace(card.shards, clips_per_video=clips_per_video)
     with DecoderProcess(limits) if decoder is None else contextlib.nullcontext(decoder) as open_decoder:
         decoded = open_decoder.decode(video, spec, encode=False)
-    views = np.stack([view for clip in decoded for view in _views(np.stack(clip.frames), card, num_views)])
+    views = np.concatenate([evaluation_views(np.stack(clip.frames), card.clip, num_views) for clip in decoded])
     batches = [views[start : start + BATCH_CLIPS] for start in range(0, len(views), BATCH_CLIPS)]
     return _ranked(np.concatenate([predictor.probabilities(batch) for batch in batches]), card, video)
 
@@ -126,14 +126,3 @@ def _ranked(rows, card, video):
         raise ModelFileError(f"the model answers {mean.tolist()!s:.80} for {video}: its file is damaged")
     order = np.argsort(-mean, kind="stable")
     return {card.classes[label]: float(mean[label]) for label in order}
-
-
-def _views(frames, card, num_views):
-    """Views uint8 `[time, height, width, 3]` of one stored clip, the same ones as evaluation's."""
-    clip = card.clip
-    start = centred_frame_start(len(frames), clip.span)
-    chosen = frames[start : start + clip.span : clip.frame_stride]
-    size_px = clip.crop_size_px
-    for top, left, mirrored in view_boxes(card.shards.frame_size_px, size_px, num_views, clip.flip):
-        view = chosen[:, top : top + size_px, left : left + size_px]
-        yield view[:, :, ::-1] if mirrored else view

@@ -27,13 +27,13 @@ import tensorflow as tf
 from deepvideo_tf.config import FEATURE_HISTOGRAMS, STRATEGIES, ModelCard, TrainConfig, check_number, to_json
 from deepvideo_tf.data.input.pipeline import (
     DEFAULT_MAX_BAD_FRACTION,
-    TrainingPlaces,
     check_clip,
     clips_by_class,
     make_dataset,
     naming_damage,
-    record_names,
 )
+from deepvideo_tf.data.input.places import TrainingPlaces
+from deepvideo_tf.data.input.reader import record_names
 from deepvideo_tf.data.shards.build import Manifest, check_classes, manifest_path, read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
 from deepvideo_tf.formats.export_process import export_in_process

@@ -7,6 +7,7 @@ from collections import deque
 import numpy as np
 
 from deepvideo_tf.config import ClipSpec, DecodeLimits, ShardSpec, check_number
+from deepvideo_tf.data.sampling import view_boxes, view_of
 from deepvideo_tf.data.video.decode import STAMP_ROUNDING_S, Frame, FrameConverter
 from deepvideo_tf.errors import BadVideoError, ConfigError
 
@@ -115,9 +116,9 @@ class ClipWindow:
     def _take(self, picture):
         """Takes a picture for the next moment; a list of the clip that ends with it, if one does."""
         if picture is not self._converted:
-            before_px = (self._shards.frame_size_px - self._clip.crop_size_px) // 2
-            centre = slice(before_px, before_px + self._clip.crop_size_px)
-            self._converted, self._pixels = picture, self._convert(picture)[centre, centre]
+            size_px = self._clip.crop_size_px
+            (center,) = view_boxes(self._shards.frame_size_px, size_px, num_views=1, flip=False)
+            self._converted, self._pixels = picture, view_of(self._convert(picture), center, size_px)
         self._kept.append(self._pixels)
         self._taken += 1
         if len(self._kept) < self._clip.span or (self._taken - self._clip.span) % self._hop:

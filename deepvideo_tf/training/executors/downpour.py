@@ -17,7 +17,7 @@ from collections import deque
 import keras
 import tensorflow as tf
 
-from deepvideo_tf.data.input.pipeline import read_training_batch
+from deepvideo_tf.data.input.places import read_training_batch
 from deepvideo_tf.errors import ConfigError, ShardError, TrainingError, first_line
 from deepvideo_tf.training.executors.replica import Replica, clip_weights
 
