@@ -15,26 +15,8 @@ from deepvideo_tf.data.annotations.ucf101 import read_ucf101
 from deepvideo_tf.data.annotations.videos import SPLITS, Annotations, LabelledVideo
 
 __all__ = [
-    "FORMATS",
-    "OPTIONS",
-    "SPLITS",
-    "VIDEO_SUFFIXES",
-    "AnnotationFormat",
-    "AnnotationSource",
-    "Annotations",
-    "LabelledVideo",
-    "coverage",
-    "cut_validation",
-    "find_videos",
-    "group_of",
-    "hold_out",
-    "is_for_validation",
-    "read_classes",
-    "read_csv",
-    "read_folder",
-    "read_list",
-    "read_sports1m",
-    "read_ucf101",
-    "read_video_paths",
+    "FORMATS", "OPTIONS", "SPLITS", "VIDEO_SUFFIXES", "AnnotationFormat", "AnnotationSource", "Annotations",
+    "LabelledVideo", "coverage", "cut_validation", "find_videos", "group_of", "hold_out", "is_for_validation",
+    "read_classes", "read_csv", "read_folder", "read_list", "read_sports1m", "read_ucf101", "read_video_paths",
     "register_format",
-]
+]  # fmt: skip

@@ -1,14 +1,13 @@
 """Format `csv`: a table with the columns `path` and `labels`, and optionally `split`, `start_s` and `end_s`."""
 
 import csv
-import os
 import re
 from collections.abc import Iterator
 
 from deepvideo_tf.data.annotations.find import check_video_root, checked_path
 from deepvideo_tf.data.annotations.lines import labels_by_name, parse_labels, read_classes, read_lines
 from deepvideo_tf.data.annotations.source import AnnotationSource, register_format
-from deepvideo_tf.data.annotations.videos import SPLITS, Annotations, LabelledVideo, UniqueVideos
+from deepvideo_tf.data.annotations.videos import SPLITS, Annotations, FilePath, LabelledVideo, UniqueVideos
 from deepvideo_tf.errors import AnnotationError
 
 SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]*)?|\.[0-9]+")
@@ -22,9 +21,9 @@ def read(source: AnnotationSource) -> dict[str, Annotations]:
 
 
 def read_csv(
-    annotations: str | os.PathLike[str],
-    video_root: str | os.PathLike[str],
-    classes: str | os.PathLike[str] | None = None,
+    annotations: FilePath,
+    video_root: FilePath,
+    classes: FilePath | None = None,
 ) -> dict[str | None, Annotations]:
     """Read a table with the columns `path` and `labels`, and optionally `split`, `start_s` and `end_s`.
 
@@ -64,7 +63,7 @@ def read_csv(
     return {split: Annotations(str(video_root), names, tuple(videos.found)) for split, videos in splits.items()}
 
 
-def _read_rows(path: str | os.PathLike[str]) -> Iterator[tuple[str, dict[str, str]]]:
+def _read_rows(path: FilePath) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield (where, text by column) for each line below the header."""
     where = str(path)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from deepvideo_tf.data.annotations.lines import read_lines
+from deepvideo_tf.data.annotations.videos import FilePath
 from deepvideo_tf.errors import AnnotationError
 from deepvideo_tf.storage.paths import on_disk
 
@@ -15,24 +16,13 @@ VIDEO_SUFFIXES = frozenset([
 ])  # fmt: skip
 
 
-def has_video_suffix(path: str | os.PathLike[str]) -> bool:
+def has_video_suffix(path: FilePath) -> bool:
     """Return whether the suffix of a path is one of `VIDEO_SUFFIXES`, in upper or lower case."""
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
-def check_video_root(video_root: str | os.PathLike[str]) -> str:
-    """Check that the video root is a folder on the disk.
-
-    Args:
-        video_root: the folder.
-
-    Returns:
-        Its path with all links resolved.
-
-    Raises:
-        AnnotationError: it is not a folder.
-        ConfigError: it is not on the disk.
-    """
+def check_video_root(video_root: FilePath) -> str:
+    """Return the path of the video root with all links resolved; raise AnnotationError if it is not a folder."""
     on_disk("video_root", video_root)
     if not os.path.isdir(video_root):
         found = "a file" if os.path.exists(video_root) else "nothing there"
@@ -41,18 +31,10 @@ def check_video_root(video_root: str | os.PathLike[str]) -> str:
 
 
 def checked_path(path: str, root: str, where: str) -> str:
-    """Normalize a listed path and check that it stays below the video root.
+    """Return a listed path in its simplest form, with forward slashes.
 
-    Args:
-        path: relative path as listed.
-        root: the video root with all links resolved, from `check_video_root`.
-        where: file and line, for messages.
-
-    Returns:
-        The path in its simplest form, with forward slashes.
-
-    Raises:
-        AnnotationError: the path is not printable, is a URL, or leaves the root by itself or by a link.
+    Raises AnnotationError, which names the line (`where`), if the path is not printable, is a URL, or leaves the root
+    (from `check_video_root`) by itself or by a link.
     """
     if not path.isprintable():  # NUL, line ends, escape sequences for terminals
         raise AnnotationError(f"{where}: expected a path of printable characters, found {path!r:.80}")
@@ -67,7 +49,7 @@ def checked_path(path: str, root: str, where: str) -> str:
     return simplest.replace(os.sep, "/")
 
 
-def find_videos(names: Iterable[str | os.PathLike[str]]) -> list[str]:
+def find_videos(names: Iterable[FilePath]) -> list[str]:
     """Find the video files that files, folders and patterns stand for.
 
     Args:
@@ -96,9 +78,7 @@ def find_videos(names: Iterable[str | os.PathLike[str]]) -> list[str]:
     return list(found)
 
 
-def read_video_paths(
-    video_root: str | os.PathLike[str], video_list: str | os.PathLike[str] | None = None
-) -> tuple[str, ...]:
+def read_video_paths(video_root: FilePath, video_list: FilePath | None = None) -> tuple[str, ...]:
     """Read the paths of videos without labels, relative to a root.
 
     Args:

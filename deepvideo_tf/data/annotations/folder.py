@@ -1,12 +1,11 @@
 """Format `folder`: one folder of videos per class."""
 
-import os
 from pathlib import Path
 
 from deepvideo_tf.data.annotations.find import VIDEO_SUFFIXES, check_video_root, has_video_suffix
 from deepvideo_tf.data.annotations.source import AnnotationSource, register_format
 from deepvideo_tf.data.annotations.splits import hold_out
-from deepvideo_tf.data.annotations.videos import Annotations, LabelledVideo
+from deepvideo_tf.data.annotations.videos import Annotations, FilePath, LabelledVideo
 from deepvideo_tf.errors import AnnotationError, ConfigError
 
 
@@ -22,7 +21,7 @@ def read(source: AnnotationSource) -> dict[str, Annotations]:
     return {"train": train, "test": test}
 
 
-def read_folder(video_root: str | os.PathLike[str]) -> Annotations:
+def read_folder(video_root: FilePath) -> Annotations:
     """Read a folder `<video_root>/<class>/<video>`; the class names are the folder names in code point order.
 
     Args:

@@ -1,27 +1,20 @@
 """Lines of annotation files: reading them, class names and labels."""
 
 import gzip
-import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 
+from deepvideo_tf.data.annotations.videos import FilePath
 from deepvideo_tf.errors import AnnotationError
 from deepvideo_tf.storage.paths import on_disk
 
 MAX_LINE_BYTES = 100_000  # a longer line is not part of a list of videos
 
 
-def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
-    """Read the lines of a UTF-8 text file, plain or gzipped, that are not blank.
+def read_lines(path: FilePath) -> Iterator[tuple[str, str]]:
+    """Yield (`path:line number`, text) for each line of a UTF-8 file, plain or gzipped, that is not blank.
 
-    Args:
-        path: the file.
-
-    Yields:
-        `path:line number`, and the line without its end.
-
-    Raises:
-        AnnotationError: the file cannot be read or decompressed, is not UTF-8, or has an overlong line.
+    Raises AnnotationError if the file cannot be read or decompressed, is not UTF-8, or has an overlong line.
     """
     on_disk("a list", path)
     where = str(path)
@@ -49,7 +42,7 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
         raise AnnotationError(f"{str(path)!r}: cannot be read: {error}") from None
 
 
-def read_classes(path: str | os.PathLike[str]) -> tuple[str, ...]:
+def read_classes(path: FilePath) -> tuple[str, ...]:
     """Read a file with one class name per line; line 1 is label 0.
 
     Args:
@@ -82,26 +75,16 @@ def labels_by_name(names: Iterable[str]) -> dict[str, int]:
 
 
 def parse_labels(
-    texts: Iterable[str], label_of: Mapping[str, int], where: str, names_file: str | os.PathLike[str]
+    texts: Iterable[str], label_of: Mapping[str, int], where: str, names_file: FilePath
 ) -> tuple[int, ...]:
-    """Parse the labels of one video, each a class name or a 0-based number.
+    """Return the labels of one video, given as class names or 0-based numbers, ascending; raise AnnotationError.
 
-    Args:
-        texts: the labels as written.
-        label_of: label of each class name.
-        where: file and line, for messages.
-        names_file: the file that the class names come from, for messages.
-
-    Returns:
-        The labels, ascending, each one once.
-
-    Raises:
-        AnnotationError: a text is neither a class name nor a valid number, or means two classes.
+    `where` (file and line) and the file that the names of `label_of` come from are for messages.
     """
     return tuple(sorted({_parse_label(text, label_of, where, names_file) for text in texts}))
 
 
-def _parse_label(text: str, label_of: Mapping[str, int], where: str, names_file: str | os.PathLike[str]) -> int:
+def _parse_label(text: str, label_of: Mapping[str, int], where: str, names_file: FilePath) -> int:
     is_number = text.isascii() and text.isdigit() and len(text) < 10
     by_name = label_of.get(text)
     if by_name is not None and (not is_number or by_name == int(text)):

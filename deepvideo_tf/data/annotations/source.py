@@ -51,14 +51,7 @@ class AnnotationFormat:
     lists_absent: bool = False
 
     def check_options(self, given: Collection[str]) -> None:
-        """Check that the options given are those that this format reads.
-
-        Args:
-            given: names of the options given, which are also names of flags.
-
-        Raises:
-            ConfigError: a required option is missing, or one is given that this format does not read.
-        """
+        """Raise ConfigError if a required option is not given, or one is given that this format does not read."""
         for name in OPTIONS:
             if name in self.required and name not in given:
                 raise ConfigError(f"--format={self.name} needs --{name}")

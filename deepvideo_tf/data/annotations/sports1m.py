@@ -6,12 +6,12 @@ import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 from deepvideo_tf.data.annotations.find import check_video_root, has_video_suffix
 from deepvideo_tf.data.annotations.lines import parse_labels, read_classes, read_lines
 from deepvideo_tf.data.annotations.source import AnnotationSource, register_format
-from deepvideo_tf.data.annotations.videos import Annotations, LabelledVideo, UniqueVideos
+from deepvideo_tf.data.annotations.videos import Annotations, FilePath, LabelledVideo, UniqueVideos
 from deepvideo_tf.errors import AnnotationError
 
 YOUTUBE_ID = r"([A-Za-z0-9_-]{11})"
@@ -30,9 +30,7 @@ def read(source: AnnotationSource) -> dict[str, Annotations]:
     return {split: part for split, part in parts if part.videos or part.absent}
 
 
-def read_sports1m(
-    annotations: str | os.PathLike[str], video_root: str | os.PathLike[str], classes: str | os.PathLike[str]
-) -> Annotations:
+def read_sports1m(annotations: FilePath, video_root: FilePath, classes: FilePath) -> Annotations:
     """Read a list of Sports-1M: a line with a video's URL and the numbers of its labels (section 4.1).
 
     The data set lists URLs, not files. A video is present if a file below the root is named after its YouTube id.
@@ -68,7 +66,7 @@ def read_sports1m(
     return Annotations(str(video_root), names, tuple(present.found), absent=tuple(absent.found))
 
 
-def _files_by_youtube_id(video_root: str | os.PathLike[str]) -> dict[str, str]:
+def _files_by_youtube_id(video_root: FilePath) -> dict[str, str]:
     """Return the path below the root for each YouTube id; of several files the first in code point order."""
     found: dict[str, str] = {}
     for folder, folders, names in os.walk(video_root):
@@ -107,28 +105,12 @@ def cut_validation(annotations: Annotations) -> tuple[Annotations, Annotations]:
 
 
 def is_for_validation(path: str) -> bool:
-    """Return whether `cut_validation` takes a video; a hash of its YouTube id decides, so the answer never changes.
-
-    Args:
-        path: path of the video, or its YouTube id.
-
-    Returns:
-        True for 10 of 80 videos.
-    """
+    """Return whether `cut_validation` takes a video; a hash of its YouTube id, or of the id in its path, decides."""
     name = _youtube_id(path) or Path(path).stem
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 80 < 10
 
 
-class Coverage(TypedDict):
-    """How many videos of a list, and of each class, are present."""
-
-    listed: int
-    present: int
-    absent: list[str]
-    classes: dict[str, dict[str, int]]
-
-
-def coverage(annotations: Annotations) -> Coverage:
+def coverage(annotations: Annotations) -> dict[str, Any]:
     """Count how many videos of a list are present.
 
     Args:

@@ -1,11 +1,9 @@
 """Format `list`: a text file with a path and labels per line."""
 
-import os
-
 from deepvideo_tf.data.annotations.find import check_video_root, checked_path
 from deepvideo_tf.data.annotations.lines import labels_by_name, parse_labels, read_classes, read_lines
 from deepvideo_tf.data.annotations.source import AnnotationSource, register_format
-from deepvideo_tf.data.annotations.videos import Annotations, LabelledVideo, UniqueVideos
+from deepvideo_tf.data.annotations.videos import Annotations, FilePath, LabelledVideo, UniqueVideos
 from deepvideo_tf.errors import AnnotationError
 
 
@@ -15,9 +13,7 @@ def read(source: AnnotationSource) -> dict[str, Annotations]:
     return {source.split: read_list(source.annotations, source.video_root, source.classes)}
 
 
-def read_list(
-    annotations: str | os.PathLike[str], video_root: str | os.PathLike[str], classes: str | os.PathLike[str]
-) -> Annotations:
+def read_list(annotations: FilePath, video_root: FilePath, classes: FilePath) -> Annotations:
     """Read a list with a line `relative/path label[,label]` for each video.
 
     A label is a 0-based number or a class name. Blank lines are skipped. The labels begin after the last space of the

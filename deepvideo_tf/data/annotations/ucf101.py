@@ -1,12 +1,11 @@
 """Format `ucf101`: the official lists of UCF-101."""
 
-import os
 from pathlib import Path
 
 from deepvideo_tf.data.annotations.find import check_video_root, checked_path
 from deepvideo_tf.data.annotations.lines import labels_by_name, read_lines
 from deepvideo_tf.data.annotations.source import AnnotationSource, register_format
-from deepvideo_tf.data.annotations.videos import Annotations, LabelledVideo, UniqueVideos
+from deepvideo_tf.data.annotations.videos import Annotations, FilePath, LabelledVideo, UniqueVideos
 from deepvideo_tf.errors import AnnotationError, ConfigError
 
 UCF101_FOLDS = (1, 2, 3)
@@ -18,9 +17,7 @@ def read(source: AnnotationSource) -> dict[str, Annotations]:
     return read_ucf101(source.annotations, source.video_root, source.fold)
 
 
-def read_ucf101(
-    lists_dir: str | os.PathLike[str], video_root: str | os.PathLike[str], fold: int = 1
-) -> dict[str, Annotations]:
+def read_ucf101(lists_dir: FilePath, video_root: FilePath, fold: int = 1) -> dict[str, Annotations]:
     """Read the official lists of UCF-101: `classInd.txt`, and `trainlist0X.txt` and `testlist0X.txt` of one fold.
 
     Labels are the numbers of `classInd.txt` minus 1. Its order is not that of sorted names: HammerThrow comes before

@@ -1,9 +1,11 @@
 """Labeled videos, and collections of them."""
 
+import os
 from dataclasses import dataclass
 
 from deepvideo_tf.errors import AnnotationError
 
+FilePath = str | os.PathLike[str]
 SPLITS = ("train", "validation", "test")
 
 
@@ -59,15 +61,7 @@ class UniqueVideos:
         self._where: dict[str, str] = {}
 
     def add(self, video: LabelledVideo, where: str) -> None:
-        """Add a video.
-
-        Args:
-            video: the video.
-            where: file and line that list it.
-
-        Raises:
-            AnnotationError: the same part of the same video was added before.
-        """
+        """Add a video that a line (`where`: file and number) lists; raise AnnotationError if it was added before."""
         if video.video_id in self._where:
             raise AnnotationError(f"{where}: {video.video_id} appears twice, first at {self._where[video.video_id]}")
         self._where[video.video_id] = where
