@@ -101,6 +101,6 @@ setup(
     # would land in a user's site-packages as `pipelines` and `export`.
     package_dir={"deepvideo_tf.pipelines": "pipelines", "deepvideo_tf.export": "export"},
     packages=[*find_packages(include=["deepvideo_tf*"]), "deepvideo_tf.pipelines", "deepvideo_tf.export"],
-    package_data={"deepvideo_tf.reporting": ["*.jinja"]},
+    package_data={"deepvideo_tf": ["__init__.pyi", "py.typed"], "deepvideo_tf.reporting": ["*.jinja"]},
     entry_points={"console_scripts": [f"deepvideo-{name} = {module}:run" for name, module in PROGRAMS.items()]},
 )

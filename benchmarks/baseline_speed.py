@@ -26,7 +26,7 @@ _SHARDS_DIR = flags.DEFINE_string(
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Times that each side is timed.", lower_bound=1)
 _VIEWS = flags.DEFINE_integer("views", 1, "Of each clip.", lower_bound=1, upper_bound=5)
-_WORDS = flags.DEFINE_integer("histogram_words", dv.TrainConfig().histogram_words, "Of each codebook.", lower_bound=1)
+_WORDS = flags.DEFINE_integer("histogram_words", dv.HistogramConfig().words, "Of each codebook.", lower_bound=1)
 
 GOAL = 100  # frames a second of a core
 NUM_FRAMES = 16

@@ -127,7 +127,7 @@ SIDES = {"one process": train_alone, "2 workers": train_downpour, "2 workers, on
 def losses(shards_dir, workdir):
     """Mean over the last epoch of training, and of all clips afterwards."""
     import deepvideo_tf as dv
-    from deepvideo_tf.runs.checkpoints import load_run
+    from deepvideo_tf.runs.run import load_run
     from deepvideo_tf.training.optimization import loss_of
 
     with open(workdir / "history.csv") as file:

@@ -16,12 +16,14 @@ from absl import flags
 from deepvideo_tf import cli
 from deepvideo_tf.storage.writes import write_text_atomically
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Required. The run's folder.", required=True)
-_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. The folder of shards to compare on.", required=True)
-_SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "The split to compare on.")
-_MAX_CLIPS = flags.DEFINE_integer("max_clips", 1000, "Clips compared on, evenly spaced.", lower_bound=1)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Required. Folder of the run.", required=True)
+_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. Folder of the shards to compare on.", required=True)
+_SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Split to compare on.")
+_MAX_CLIPS = flags.DEFINE_integer(
+    "max_clips", 1000, "Maximum number of clips to compare on, evenly spaced.", lower_bound=1
+)
 _MAX_HIT_AT_1_LOSS = flags.DEFINE_float(
-    "max_hit_at_1_loss", 0.01, "By how much Hit@1 may fall.", lower_bound=0.0, upper_bound=1.0
+    "max_hit_at_1_loss", 0.01, "Maximum loss of Hit@1, from 0 to 1.", lower_bound=0.0, upper_bound=1.0
 )
 
 

@@ -6,10 +6,9 @@ deepvideo-export-onnx --workdir=RUN --onnx_path=EXPORTS/my_model.onnx
 from absl import flags
 
 from deepvideo_tf import cli
-from deepvideo_tf.storage.paths import is_remote
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Required. The run's folder.", required=True)
-_ONNX_PATH = flags.DEFINE_string("onnx_path", None, "Required. The file to write, ending in .onnx.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Required. Folder of the run.", required=True)
+_ONNX_PATH = flags.DEFINE_string("onnx_path", None, "Required. File to write, ending in .onnx.", required=True)
 
 
 def main():
@@ -19,8 +18,8 @@ def main():
     with cli.quiet_libraries():
         path = export_onnx(_WORKDIR.value, _ONNX_PATH.value)
     print(f"ONNX file: {path}")
-    if not is_remote(path) and not is_remote(_WORKDIR.value):
-        cli.print_next("deepvideo-check-parity", f"--workdir={_WORKDIR.value}", "--shards_dir=SHARDS", path)
+    command = ("deepvideo-check-parity", f"--workdir={_WORKDIR.value}", "--shards_dir=SHARDS", path)
+    cli.print_next(*command, needs_disk=(path, _WORKDIR.value))
 
 
 def run():

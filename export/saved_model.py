@@ -6,15 +6,14 @@ deepvideo-export-saved-model --workdir=RUN --export_dir=EXPORTS/my_model
 from absl import flags
 
 from deepvideo_tf import cli
-from deepvideo_tf.storage.paths import is_remote
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Required. The run's folder.", required=True)
-_EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Required. The folder of versions to add one to.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Required. Folder of the run.", required=True)
+_EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Required. Folder of versions; one is added.", required=True)
 _PRECISION = flags.DEFINE_enum(
     "precision",
     "float32",
     ["float32", "bfloat16"],
-    "bfloat16: half the size; faster only on processors that calculate in it.",
+    "bfloat16 takes half the size; it is faster only on processors that compute in it.",
 )
 
 
@@ -25,8 +24,7 @@ def main():
     path = export_saved_model(_WORKDIR.value, _EXPORT_DIR.value, precision=_PRECISION.value)
     print(f"SavedModel: {path}")
     cli.print_next("deepvideo-predict", f"--model_path={path}", "VIDEO")
-    if not is_remote(path):
-        cli.print_next("deepvideo-serve", f"--export_dir={_EXPORT_DIR.value}")
+    cli.print_next("deepvideo-serve", f"--export_dir={_EXPORT_DIR.value}", needs_disk=(path,))
 
 
 def run():

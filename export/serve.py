@@ -15,23 +15,27 @@ from absl import flags
 from deepvideo_tf import cli
 from deepvideo_tf.errors import ConfigError
 
-_EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Required. The folder of versions.", required=True)
-_MODEL_NAME = flags.DEFINE_string("model_name", None, "Name that it is asked for by. Default: the folder's.")
-_HTTP_PORT = flags.DEFINE_integer("http_port", 8080, "Port of HTTP.", lower_bound=1, upper_bound=65535)
-_GRPC_PORT = flags.DEFINE_integer("grpc_port", 8081, "Port of gRPC.", lower_bound=1, upper_bound=65535)
+_EXPORT_DIR = flags.DEFINE_string(
+    "export_dir", None, "Required. Folder of versions of the exported model.", required=True
+)
+_MODEL_NAME = flags.DEFINE_string("model_name", None, "Name of the model in requests; by default the folder's name.")
+_HTTP_PORT = flags.DEFINE_integer("http_port", 8080, "HTTP port.", lower_bound=1, upper_bound=65535)
+_GRPC_PORT = flags.DEFINE_integer("grpc_port", 8081, "gRPC port.", lower_bound=1, upper_bound=65535)
 _MAX_BATCH_CLIPS = flags.DEFINE_integer(
-    "max_batch_clips", 8, "Clips that are computed together, and of one request, at most.", lower_bound=1
+    "max_batch_clips", 8, "Maximum number of clips computed together, and in one request.", lower_bound=1
 )
 _MAX_PENDING_CLIPS = flags.DEFINE_integer(
     "max_pending_clips",
     None,
-    "Clips accepted and not yet answered at most; what is beyond gets 503. Default: two batches.",
+    "Maximum number of clips accepted but not yet answered; more are refused with 503. By default two batches.",
     lower_bound=1,
 )
 _MAX_REQUEST_BYTES = flags.DEFINE_integer(
-    "max_request_bytes", 16 << 20, "Bytes of a request at most.", lower_bound=1, upper_bound=2**31 - 1
+    "max_request_bytes", 16 << 20, "Maximum size of a request in bytes.", lower_bound=1, upper_bound=2**31 - 1
 )
-_NUM_THREADS = flags.DEFINE_integer("num_threads", None, "Threads that compute. Default: one a core.", lower_bound=1)
+_NUM_THREADS = flags.DEFINE_integer(
+    "num_threads", None, "Number of compute threads; by default one per core.", lower_bound=1
+)
 
 
 def main():

@@ -13,27 +13,24 @@ What that costs in accuracy, deepvideo-check-parity tells.
 from absl import flags
 
 from deepvideo_tf import cli
-from deepvideo_tf.storage.paths import is_remote
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Required. The run's folder.", required=True)
-_TFLITE_PATH = flags.DEFINE_string(
-    "tflite_path", None, "Required. The file to write, ending in .tflite.", required=True
-)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Required. Folder of the run.", required=True)
+_TFLITE_PATH = flags.DEFINE_string("tflite_path", None, "Required. File to write, ending in .tflite.", required=True)
 _QUANTIZATION = flags.DEFINE_enum(
     "quantization",
     "float32",
     ["float32", "float16", "dynamic_int8", "int8"],
-    "float16: weights of half the size. dynamic_int8: weights of a quarter, fastest on most processors. int8: "
-    "activations, too, their ranges taken from the shards; for hardware that has nothing else.",
+    "float16: weights take half the size. dynamic_int8: weights take a quarter; fastest on most processors. int8: "
+    "activations too, with ranges from the shards; for hardware that supports nothing else.",
 )
 _DENSE_RANK = flags.DEFINE_integer(
-    "dense_rank", None, "Rank that the matrices of the hidden dense layers are brought down to.", lower_bound=1
+    "dense_rank", None, "Rank to reduce the matrices of the hidden dense layers to.", lower_bound=1
 )
 _CONV_RANK = flags.DEFINE_integer(
-    "conv_rank", None, "Rank that the convolutions, but the first, are brought down to.", lower_bound=1
+    "conv_rank", None, "Rank to reduce all convolutions except the first to.", lower_bound=1
 )
 _SHARDS_DIR = flags.DEFINE_string(
-    "shards_dir", None, "Shards whose training split gives the clips that int8 and ranks are fitted to."
+    "shards_dir", None, "Folder of the shards whose training split int8 and ranks are fitted to."
 )
 
 
@@ -52,8 +49,8 @@ def main():
         )
     print(f"TFLite file: {path}")
     shards = f"--shards_dir={_SHARDS_DIR.value or 'SHARDS'}"
-    if not is_remote(path) and not is_remote(_WORKDIR.value):
-        cli.print_next("deepvideo-check-parity", f"--workdir={_WORKDIR.value}", shards, path)
+    command = ("deepvideo-check-parity", f"--workdir={_WORKDIR.value}", shards, path)
+    cli.print_next(*command, needs_disk=(path, _WORKDIR.value))
 
 
 def run():

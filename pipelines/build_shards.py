@@ -34,7 +34,7 @@ from absl import flags
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from deepvideo_tf import cli
-from deepvideo_tf.config import FRAME_FORMATS, MODEL_CLIPS, DecodeLimits, ShardSpec
+from deepvideo_tf.config import MODEL_CLIPS, DecodeLimits, ShardSpec
 from deepvideo_tf.data.annotations import FORMATS, OPTIONS, SPLITS, Annotations, AnnotationSource, coverage
 from deepvideo_tf.execution.engines import ENGINES, check_engine
 from deepvideo_tf.storage.paths import to_path
@@ -43,70 +43,37 @@ from deepvideo_tf.storage.writes import write_text_atomically
 if TYPE_CHECKING:
     from deepvideo_tf.data.shards.build import Manifest
 
-_LIMITS = DecodeLimits()
-
-_FORMAT = flags.DEFINE_enum("format", "folder", sorted(FORMATS), "How the videos are labeled.")
-_VIDEO_ROOT = flags.DEFINE_string("video_root", None, "Required. The folder that holds the videos.", required=True)
-_ANNOTATIONS = flags.DEFINE_string("annotations", None, "The list of videos; with --format=ucf101 the folder of lists.")
-_CLASSES = flags.DEFINE_string("classes", None, "A file with one class name per line.")
-_FOLD = flags.DEFINE_integer("fold", None, "With --format=ucf101: fold 1, 2 or 3; 1 by default.")
-_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. The folder to write the shards to.", required=True)
-_SPLIT = flags.DEFINE_enum("split", "train", SPLITS, "What the shards are for.")
-_HOLDOUT_FRACTION = flags.DEFINE_float(
+_FORMAT = flags.DEFINE_enum("format", "folder", sorted(FORMATS), "Format of the labels.")
+_VIDEO_ROOT = flags.DEFINE_string("video_root", None, "Required. Folder of the videos.", required=True)
+flags.DEFINE_string("annotations", None, "List of videos; with --format=ucf101, folder of the lists.")
+flags.DEFINE_string("classes", None, "File with one class name per line.")
+flags.DEFINE_integer("fold", None, "With --format=ucf101: number of the fold, 1, 2 or 3; 1 by default.")
+_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. Folder to write the shards to.", required=True)
+_SPLIT = flags.DEFINE_enum("split", "train", SPLITS, "Name of the split.")
+flags.DEFINE_float(
     "holdout_fraction",
     None,
-    "With --format=folder: the fraction of each class that becomes the split 'test'; the rest becomes 'train'.",
+    "With --format=folder: fraction of each class that becomes the split 'test'; the rest becomes 'train'.",
     lower_bound=0.0,
     upper_bound=0.9,
 )
-_CLIPS_PER_VIDEO = flags.DEFINE_integer(
-    "clips_per_video", 20, "Clips from each video at most, evenly spaced; 1 to 10,000."
-)
-_CLIP_FRAMES = flags.DEFINE_integer("clip_frames", 16, "Frames stored of a clip, 16 to 1,000.")
-_FRAME_RATE_FPS = flags.DEFINE_float("frame_rate_fps", 25.0, "Frames a second of the stored clips, above 0.")
-_FRAME_SIZE_PX = flags.DEFINE_integer("frame_size_px", 200, "Height and width of the stored frames, 16 to 2,000.")
-_FRAME_FORMAT = flags.DEFINE_enum(
-    "frame_format", "jpeg", FRAME_FORMATS, "How frames are stored: raw ones take some twelve times the space."
-)
-_JPEG_QUALITY = flags.DEFINE_integer("jpeg_quality", 90, "Quality of the stored frames, 1 to 100.")
-_NUM_SHARDS = flags.DEFINE_integer("num_shards", 16, "Number of files a split, at most one a video.", lower_bound=1)
+_SHARDS = cli.ConfigFlags(ShardSpec)
+_LIMITS = cli.ConfigFlags(DecodeLimits)
+_NUM_SHARDS = flags.DEFINE_integer("num_shards", 16, "Number of files per split, at most one per video.", lower_bound=1)
 _NUM_WORKERS = flags.DEFINE_integer(
-    "num_workers", None, "Videos decoded at once; by default as many as there are processors.", lower_bound=1
+    "num_workers", None, "Number of videos decoded in parallel; by default one per processor.", lower_bound=1
 )
-_ENGINE = flags.DEFINE_enum("engine", "local", ENGINES, "Where the shards are built: on this machine, or by Ray.")
+_ENGINE = flags.DEFINE_enum("engine", "local", ENGINES, "Where the shards are built: on this machine or by Ray.")
 _RAY_ADDRESS = flags.DEFINE_string(
     "ray_address", None, "With --engine=ray: HOST:PORT, ray://HOST:PORT or auto; by default Ray on this machine."
 )
 _MAX_BAD_FRACTION = flags.DEFINE_float(
-    "max_bad_fraction", 0.1, "The part of the videos that may be bad, 0 or more and below 1; above it the build fails."
-)
-_DECODE_TIMEOUT_S = flags.DEFINE_float(
-    "decode_timeout_s", _LIMITS.decode_timeout_s, "Seconds that decoding one video may take."
-)
-_MAX_FRAME_PIXELS = flags.DEFINE_integer("max_frame_pixels", _LIMITS.max_frame_pixels, "Height times width of a frame.")
-_MAX_VIDEO_FRAMES = flags.DEFINE_integer("max_video_frames", _LIMITS.max_video_frames, "Frames of one video.")
-_MAX_VIDEO_BYTES = flags.DEFINE_integer("max_video_bytes", _LIMITS.max_video_bytes, "Size of one file.")
-_USE_TRUNCATED = flags.DEFINE_bool(
-    "use_truncated", _LIMITS.use_truncated, "Whether a video that ends too early is used up to there, and not skipped."
+    "max_bad_fraction", 0.1, "Fraction of the videos that may be bad, at least 0 and below 1; above it the build fails."
 )
 
 
 def main() -> None:
-    spec = ShardSpec(
-        clips_per_video=_CLIPS_PER_VIDEO.value,
-        clip_frames=_CLIP_FRAMES.value,
-        frame_rate_fps=_FRAME_RATE_FPS.value,
-        frame_size_px=_FRAME_SIZE_PX.value,
-        frame_format=_FRAME_FORMAT.value,
-        jpeg_quality=_JPEG_QUALITY.value,
-    )
-    limits = DecodeLimits(
-        decode_timeout_s=_DECODE_TIMEOUT_S.value,
-        max_frame_pixels=_MAX_FRAME_PIXELS.value,
-        max_video_frames=_MAX_VIDEO_FRAMES.value,
-        max_video_bytes=_MAX_VIDEO_BYTES.value,
-        use_truncated=_USE_TRUNCATED.value,
-    )
+    spec, limits = _SHARDS.config(), _LIMITS.config()
     check_engine(_ENGINE.value, _RAY_ADDRESS.value)
     splits = _read_splits()
     ignored = next(iter(splits.values())).ignored

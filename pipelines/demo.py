@@ -25,8 +25,10 @@ from deepvideo_tf import cli
 from deepvideo_tf.data.annotations import read_folder
 from deepvideo_tf.data.shards.build import read_manifest
 
-_VIDEO_ROOT = flags.DEFINE_string("video_root", None, "Your folder of class folders; synthetic videos by default.")
-_DEMO_DIR = flags.DEFINE_string("demo_dir", "demo", "The folder to put everything in.")
+_VIDEO_ROOT = flags.DEFINE_string(
+    "video_root", None, "Folder with one folder of videos per class; by default synthetic videos are made."
+)
+_DEMO_DIR = flags.DEFINE_string("demo_dir", "demo", "Folder for everything that the demo makes.")
 
 SYNTHETIC_STEPS, OWN_STEPS = 250, 1500  # of training: the synthetic videos are learnt in a minute
 MAX_EPOCHS = 40

@@ -4,25 +4,29 @@ deepvideo-describe                                     all models at the paper's
 deepvideo-describe --model=slow_fusion --width=0.25    one model, every layer
 """
 
-from dataclasses import replace
-
 from absl import flags
 
 from deepvideo_tf import cli
-from deepvideo_tf.config import FUSIONS, MODEL_CLIPS, MODEL_NAMES, STREAMS, TrainConfig, check_int
+from deepvideo_tf.config import FUSIONS, MODEL_CLIPS, MODEL_NAMES, STREAMS, ClipSpec, TrainConfig, check_int
 from deepvideo_tf.errors import ConfigError
 
-_MODEL = flags.DEFINE_enum("model", None, MODEL_NAMES, "The model; by default all of them, side by side.")
-_NUM_CLASSES = flags.DEFINE_integer("num_classes", 487, "Number of classes; 487 in the paper.")
-_NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "Frames the model sees; by default as in the paper.")
-_CROP_SIZE_PX = flags.DEFINE_integer(
-    "crop_size_px", None, "Height and width the model sees; by default as in the paper."
+_CONFIG = cli.ConfigFlags(
+    TrainConfig,
+    only=("model", "width"),
+    changes={"model": {"default": None, "enum_values": MODEL_NAMES, "help": "Name of the model; by default all."}},
 )
-_WIDTH = flags.DEFINE_float("width", 1.0, "Scale of all filters and hidden units, above 0; 1 is the paper's.")
+_MODEL = _CONFIG["model"]
+_NUM_CLASSES = flags.DEFINE_integer("num_classes", 487, "Number of classes; 487 in the paper.")
+_AS_IN_THE_PAPER = {"default": None, "note": "By default as in the paper."}
+_CLIP = cli.ConfigFlags(
+    ClipSpec,
+    only=("num_frames", "crop_size_px"),
+    changes=dict.fromkeys(("num_frames", "crop_size_px"), _AS_IN_THE_PAPER),
+)
 
 
 def main():
-    if _NUM_FRAMES.value is not None and _MODEL.value is None:
+    if _CLIP["num_frames"].value is not None and _MODEL.value is None:
         raise ConfigError("--num_frames needs --model: the models take different numbers of frames")
     check_int("num_classes", _NUM_CLASSES.value, 1)
     configs = [_config(name) for name in ([_MODEL.value] if _MODEL.value else MODEL_NAMES)]
@@ -32,7 +36,7 @@ def main():
         for config in configs:
             descriptions[config.model] = _describe(config)
             advance()
-    size = f"{_NUM_CLASSES.value} classes, width {_WIDTH.value:g}"
+    size = f"{_NUM_CLASSES.value} classes, width {_CONFIG['width'].value:g}"
     if _MODEL.value:
         _print_layers(f"{_MODEL.value}, {size}", descriptions[_MODEL.value])
     else:
@@ -40,9 +44,7 @@ def main():
 
 
 def _config(name):
-    given = {"num_frames": _NUM_FRAMES.value, "crop_size_px": _CROP_SIZE_PX.value}
-    clip = replace(MODEL_CLIPS[name], **{field: value for field, value in given.items() if value is not None})
-    return TrainConfig(model=name, clip=clip, width=_WIDTH.value)
+    return _CONFIG.config(model=name, clip=_CLIP.config(MODEL_CLIPS[name]))
 
 
 def _describe(config):

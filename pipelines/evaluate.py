@@ -20,26 +20,32 @@ from deepvideo_tf.storage.paths import on_disk, to_path
 from deepvideo_tf.storage.writes import write_text_atomically
 
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Required. The run's folder; with --ensemble, any folder for the result.", required=True
+    "workdir", None, "Required. Folder of the run; with --ensemble, any folder for the result.", required=True
 )
-_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. The folder of shards.", required=True)
-_SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which shards.")
-_NUM_VIEWS = flags.DEFINE_integer("num_views", 4, "Crops and mirrorings of each clip.", lower_bound=1, upper_bound=5)
-_K = flags.DEFINE_list("k", None, "The k of video Hit@k, as 1,5, which is the default where there are enough classes.")
-_ENSEMBLE = flags.DEFINE_list("ensemble", None, "RUN1,RUN2,...: runs whose answers are averaged.")
-_AGAINST = flags.DEFINE_string("against", None, "A run to compare with, class by class.")
+_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. Folder of the shards.", required=True)
+_SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Split to evaluate.")
+_NUM_VIEWS = flags.DEFINE_integer(
+    "num_views", 4, "Views of each clip: crops and mirror images.", lower_bound=1, upper_bound=5
+)
+_K = flags.DEFINE_list(
+    "k", None, "Values of k in video Hit@k, separated by commas; by default 1,5 if there are enough classes."
+)
+_ENSEMBLE = flags.DEFINE_list("ensemble", None, "RUN1,RUN2,...: runs whose probabilities are averaged.")
+_AGAINST = flags.DEFINE_string("against", None, "Folder of a run to compare with, class by class.")
 _GROUPS = flags.DEFINE_string(
-    "groups", None, 'A JSON file {"group": ["class", ...], ...} to average over; UCF-101 has the paper\'s by default.'
+    "groups",
+    None,
+    'JSON file {"group": ["class", ...], ...} of groups to average over; for UCF-101 the paper\'s by default.',
 )
-_MOTION = flags.DEFINE_bool("motion", False, "Whether to try frames shuffled, reversed and frozen too.")
+_MOTION = flags.DEFINE_bool("motion", False, "Whether to evaluate shuffled, reversed and frozen frames too.")
 _PICTURES = flags.DEFINE_list(
     "pictures",
     None,
-    "Pictures to draw, of filters, predictions, curves, confusion, ap, saliency and views, with commas between them; "
-    "or all, for those that the run can have. Needs the extra plots.",
+    "Pictures to draw, separated by commas: filters, predictions, curves, confusion, ap, saliency, views; or all, for "
+    "every picture that the run can have. Needs the extra plots.",
 )
 _MAX_BAD_FRACTION = flags.DEFINE_float(
-    "max_bad_fraction", 0.01, "The part of the stored clips that may be damaged; above it evaluation fails."
+    "max_bad_fraction", 0.01, "Fraction of the stored clips that may be damaged; above it evaluation fails."
 )
 
 MOST_CLASSES, BEST_AND_WORST = 40, 10  # of more classes only the best and the worst are printed

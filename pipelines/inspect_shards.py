@@ -11,8 +11,8 @@ from absl import flags
 from deepvideo_tf import cli
 from deepvideo_tf.storage.paths import to_path
 
-_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. The folder of shards.", required=True)
-_CLIPS = flags.DEFINE_integer("clips", 12, "Sample clips to draw of each split.", lower_bound=1)
+_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. Folder of the shards.", required=True)
+_CLIPS = flags.DEFINE_integer("clips", 12, "Number of sample clips drawn per split.", lower_bound=1)
 LISTED_FINDINGS = 20
 
 

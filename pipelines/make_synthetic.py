@@ -10,16 +10,16 @@ from deepvideo_tf import cli
 from deepvideo_tf.data.synthetic import KINDS, make_synthetic
 
 _VIDEO_ROOT = flags.DEFINE_string(
-    "video_root", None, "Required. The folder to make, <class>/<number>.mp4.", required=True
+    "video_root", None, "Required. Folder to write <class>/<number>.mp4 to.", required=True
 )
 _KIND = flags.DEFINE_enum("kind", "direction", list(KINDS), "What tells the classes apart.")
-_VIDEOS_PER_CLASS = flags.DEFINE_integer("videos_per_class", 32, "Videos of each class.", lower_bound=2)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the textures, speeds and places.", lower_bound=0)
+_VIDEOS_PER_CLASS = flags.DEFINE_integer("videos_per_class", 32, "Number of videos per class.", lower_bound=2)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of textures, speeds and positions.", lower_bound=0)
 _OFF_CENTRE = flags.DEFINE_bool(
-    "off_centre", False, "Whether that is seen only along an edge of the frame, where no fovea looks."
+    "off_centre", False, "Whether this is visible only along an edge of the frame, outside the fovea."
 )
 _CAMERA_MOTION = flags.DEFINE_bool(
-    "camera_motion", False, "Whether the whole picture drifts besides, in any direction."
+    "camera_motion", False, "Whether the whole picture also drifts, in a random direction."
 )
 
 

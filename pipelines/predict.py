@@ -27,19 +27,23 @@ from deepvideo_tf.data.annotations import find_videos
 from deepvideo_tf.errors import BadVideoError, ConfigError
 
 _MODEL_PATH = flags.DEFINE_string(
-    "model_path", None, "Required. A run's folder, a SavedModel, a .tflite or an .onnx file.", required=True
+    "model_path", None, "Required. Folder of a run, SavedModel, .tflite or .onnx file.", required=True
 )
-_JSON = flags.DEFINE_bool("json", False, "Print a line of JSON for each video, with --stream for each answer.")
-_TOP = flags.DEFINE_integer("top", 5, "Classes shown.", lower_bound=1)
+_JSON = flags.DEFINE_bool("json", False, "Print a line of JSON for each video, or with --stream for each prediction.")
+_TOP = flags.DEFINE_integer("top", 5, "Number of classes shown.", lower_bound=1)
 _CLIPS_PER_VIDEO = flags.DEFINE_integer(
-    "clips_per_video", None, "Clips looked at; by default as many as in training.", lower_bound=1
+    "clips_per_video", None, "Clips evaluated per video; by default as many as in training.", lower_bound=1
 )
-_NUM_VIEWS = flags.DEFINE_integer("num_views", 1, "Crops and mirrorings of each clip.", lower_bound=1, upper_bound=5)
-_ANNOTATE = flags.DEFINE_string("annotate", None, "A folder for copies of the videos with their classes drawn on them.")
-_STREAM = flags.DEFINE_bool("stream", False, "Answer while the video runs, from a file or a camera's number.")
-_HOP_S = flags.DEFINE_float("hop_s", 0.5, "Seconds from one answer of --stream or --annotate to the next.")
-_DECODE_TIMEOUT_S = flags.DEFINE_float(
-    "decode_timeout_s", 60.0, "Seconds that decoding the clips of a video may take; --stream and copies have no limit."
+_NUM_VIEWS = flags.DEFINE_integer(
+    "num_views", 1, "Views of each clip: crops and mirror images.", lower_bound=1, upper_bound=5
+)
+_ANNOTATE = flags.DEFINE_string("annotate", None, "Folder for copies of the videos with their classes drawn on them.")
+_STREAM = flags.DEFINE_bool("stream", False, "Predict while the video plays, from a file or a camera's number.")
+_HOP_S = flags.DEFINE_float("hop_s", 0.5, "Seconds from one prediction of --stream or --annotate to the next, above 0.")
+_LIMITS = cli.ConfigFlags(
+    DecodeLimits,
+    only=("decode_timeout_s",),
+    changes={"decode_timeout_s": {"note": "It applies neither to --stream nor to annotated copies."}},
 )
 
 
@@ -89,7 +93,7 @@ def _answered(predictor, video, copy):
     """Prints what a video shows, or why not; whether it could be classified."""
     from deepvideo_tf.data.video.decode import read_frames
 
-    limits = DecodeLimits(decode_timeout_s=_DECODE_TIMEOUT_S.value)
+    limits = _LIMITS.config()
     try:
         if _STREAM.value:
             if not _JSON.value:

@@ -22,24 +22,33 @@ from deepvideo_tf.errors import ShardError
 from deepvideo_tf.execution.engines import ENGINES, check_engine
 
 _MODEL_PATH = flags.DEFINE_string(
-    "model_path", None, "Required. A run's folder, a SavedModel, a .tflite or an .onnx file.", required=True
+    "model_path", None, "Required. Folder of a run, SavedModel, .tflite or .onnx file.", required=True
 )
-_VIDEO_ROOT = flags.DEFINE_string("video_root", None, "Required. The folder that holds the videos.", required=True)
-_VIDEO_LIST = flags.DEFINE_string("video_list", None, "A file with a path below --video_root a line; by default all.")
+_VIDEO_ROOT = flags.DEFINE_string("video_root", None, "Required. Folder of the videos.", required=True)
+_VIDEO_LIST = flags.DEFINE_string(
+    "video_list", None, "File with one path below --video_root per line; by default all videos."
+)
 _PREDICTIONS_DIR = flags.DEFINE_string(
-    "predictions_dir", None, "Required. The folder to write the answers to.", required=True
+    "predictions_dir", None, "Required. Folder to write the predictions to.", required=True
 )
-_NUM_SHARDS = flags.DEFINE_integer("num_shards", 64, "Number of files of answers, at most one a video.", lower_bound=1)
-_TOP = flags.DEFINE_integer("top", 5, "Classes told of each video.", lower_bound=1)
+_NUM_SHARDS = flags.DEFINE_integer(
+    "num_shards", 64, "Number of files of predictions, at most one per video.", lower_bound=1
+)
+_TOP = flags.DEFINE_integer("top", 5, "Number of classes listed for each video.", lower_bound=1)
 _CLIPS_PER_VIDEO = flags.DEFINE_integer(
-    "clips_per_video", None, "Clips looked at; by default as many as in training.", lower_bound=1
+    "clips_per_video", None, "Clips evaluated per video; by default as many as in training.", lower_bound=1
 )
-_NUM_VIEWS = flags.DEFINE_integer("num_views", 1, "Crops and mirrorings of each clip.", lower_bound=1, upper_bound=5)
-_DECODE_TIMEOUT_S = flags.DEFINE_float("decode_timeout_s", 60.0, "Seconds that decoding one video may take.")
+_NUM_VIEWS = flags.DEFINE_integer(
+    "num_views", 1, "Views of each clip: crops and mirror images.", lower_bound=1, upper_bound=5
+)
+_LIMITS = cli.ConfigFlags(DecodeLimits, only=("decode_timeout_s",))
 _NUM_WORKERS = flags.DEFINE_integer(
-    "num_workers", None, "Videos looked at at once, a core each; by default as many as processors.", lower_bound=1
+    "num_workers",
+    None,
+    "Number of videos processed in parallel, one core each; by default one per processor.",
+    lower_bound=1,
 )
-_ENGINE = flags.DEFINE_enum("engine", "local", ENGINES, "Where it is done: on this machine, or by Ray.")
+_ENGINE = flags.DEFINE_enum("engine", "local", ENGINES, "Where the work is done: on this machine or by Ray.")
 _RAY_ADDRESS = flags.DEFINE_string(
     "ray_address", None, "With --engine=ray: HOST:PORT, ray://HOST:PORT or auto; by default Ray on this machine."
 )
@@ -50,7 +59,7 @@ def main():
     from deepvideo_tf.inference.batch_prediction import MANIFEST_NAME, predict_many
 
     check_engine(_ENGINE.value, _RAY_ADDRESS.value)
-    limits = DecodeLimits(decode_timeout_s=_DECODE_TIMEOUT_S.value)
+    limits = _LIMITS.config()
     kind, _ = find_model(_MODEL_PATH.value)
     videos = read_video_paths(_VIDEO_ROOT.value, _VIDEO_LIST.value)
     if kind in ("run", "saved_model"):

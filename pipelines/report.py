@@ -41,19 +41,22 @@ from deepvideo_tf.reporting.page import MISSING, write_pages
 from deepvideo_tf.reporting.presets import PRESETS, Preset
 from deepvideo_tf.storage.writes import write_bytes_atomically, write_text_atomically
 
-_REPORT_DIR = flags.DEFINE_string("report_dir", None, "Required. The folder of the report and its runs.", required=True)
-_PRESET = flags.DEFINE_enum("preset", None, list(PRESETS), "A data set whose lists and settings are known.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "With --preset: the folder of its videos and lists.")
-_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Without --preset: the folder of shards.")
+_REPORT_DIR = flags.DEFINE_string("report_dir", None, "Required. Folder of the report and its runs.", required=True)
+_PRESET = flags.DEFINE_enum("preset", None, list(PRESETS), "Data set with known lists and settings.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "With --preset: folder of its videos and lists.")
+_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Without --preset: folder of the shards.")
 _FLIP = flags.DEFINE_bool(
-    "flip", True, "With --shards_dir: whether a mirror image keeps its label. --noflip where left and right differ."
+    "flip", True, "With --shards_dir: whether a mirror image keeps its label. Use --noflip if left and right differ."
 )
-_INIT_FROM = flags.DEFINE_string("init_from", None, "A trained run to fine-tune, for Tables 3 and 4.")
+_INIT_FROM = flags.DEFINE_string("init_from", None, "Folder of a trained run to fine-tune, for Tables 3 and 4.")
 _BUDGET_MINUTES = flags.DEFINE_float(
-    "budget_minutes", 60.0, "The time there is: chooses the width of the nets and the epochs.", lower_bound=1.0
+    "budget_minutes",
+    60.0,
+    "Minutes available; they determine the width of the models and the number of epochs.",
+    lower_bound=1.0,
 )
 _FRAMES = flags.DEFINE_bool(
-    "frames", True, "Whether pictures may show frames of the videos. --noframes for a page to publish without them."
+    "frames", True, "Whether pictures may show frames of the videos. Use --noframes if the videos may not be published."
 )
 
 EXTRAS = ("cv2", "jinja2", "matplotlib", "sklearn")

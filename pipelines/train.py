@@ -22,170 +22,51 @@ import contextlib
 import faulthandler
 import os
 import sys
-from dataclasses import replace
 
 from absl import flags
 
 from deepvideo_tf import cli
-from deepvideo_tf.config import (
-    CLASS_WEIGHTS,
-    DTYPE_POLICIES,
-    FINETUNE_MODES,
-    LOSSES,
-    OPTIMIZERS,
-    SCHEDULES,
-    STRATEGIES,
-    TRAINABLE_CLIPS,
-    TRAINABLE_NAMES,
-    Place,
-    TrainConfig,
-)
+from deepvideo_tf.config import MODELS, STRATEGIES, ClipSpec, HistogramConfig, ProcessSpec, TrainConfig
 from deepvideo_tf.errors import ConfigError, DeepVideoError
 from deepvideo_tf.training.executors import restarts
 
-_DEFAULTS = TrainConfig()
-
-_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. The folder of shards.", required=True)
+_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. Folder of the shards.", required=True)
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Required. The run's folder: configuration, checkpoint, export.", required=True
+    "workdir", None, "Required. Folder of the run: configuration, checkpoints, exported model.", required=True
 )
-_MODEL = flags.DEFINE_enum("model", _DEFAULTS.model, TRAINABLE_NAMES, "The model.")
-_NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "Frames the model sees; by default as in the paper.")
-_FRAME_STRIDE = flags.DEFINE_integer(
-    "frame_stride", None, "Stored frames from one to the next; by default as in the paper."
+_AS_IN_THE_PAPER = {"default": None, "note": "By default as in the paper."}
+_CONFIG = cli.ConfigFlags(TrainConfig, skip=("clip", "options"))
+_CLIP = cli.ConfigFlags(
+    ClipSpec, changes=dict.fromkeys(("num_frames", "frame_stride", "crop_size_px"), _AS_IN_THE_PAPER)
 )
-_CROP_SIZE_PX = flags.DEFINE_integer(
-    "crop_size_px", None, "Height and width the model sees; by default as in the paper."
-)
-_FLIP = flags.DEFINE_bool("flip", True, "Whether a mirror image keeps its label. --noflip where left and right differ.")
-_WIDTH = flags.DEFINE_float(
-    "width", _DEFAULTS.width, "Scale of all filters and hidden units, above 0; 1 is the paper's."
-)
-_HISTOGRAM_WORDS = flags.DEFINE_integer(
-    "histogram_words",
-    _DEFAULTS.histogram_words,
-    "Of feature_histograms: words of each codebook; 850 give 24,759 dimensions.",
-)
-_HIDDEN_LAYERS = flags.DEFINE_integer("hidden_layers", _DEFAULTS.hidden_layers, "Of feature_histograms: 1 or 2.")
-_DROPOUT = flags.DEFINE_float("dropout", _DEFAULTS.dropout, "Dropout rate of the hidden dense layers, below 1.")
-_TOP_DROPOUT = flags.DEFINE_float(
-    "top_dropout", None, "Dropout rate just below the top layer; by default 0.9 in fine-tuning, else --dropout."
-)
-_LRN_BETA = flags.DEFINE_float("lrn_beta", _DEFAULTS.lrn_beta, "Exponent of the local response normalisation.")
-_INIT_FROM = flags.DEFINE_string("init_from", None, "The folder of a run whose weights this one starts from.")
-_FINETUNE = flags.DEFINE_enum(
-    "finetune", None, FINETUNE_MODES, "With --init_from: which layers are trained; scratch takes nothing from it."
-)
-_CACHED_VIEWS = flags.DEFINE_integer(
-    "cached_views",
-    _DEFAULTS.cached_views,
-    "With --finetune=top or top3: views of each clip whose features are computed once; 0 computes them in every step. "
-    "Of feature_histograms: 1 to 5.",
-)
-_LOSS = flags.DEFINE_enum("loss", _DEFAULTS.loss, LOSSES, "sigmoid is for videos of several labels.")
-_LABEL_SMOOTHING = flags.DEFINE_float(
-    "label_smoothing", _DEFAULTS.label_smoothing, "Part of the target that is spread over the classes."
-)
-_CLASS_WEIGHTS = flags.DEFINE_enum(
-    "class_weights", _DEFAULTS.class_weights, CLASS_WEIGHTS, "balanced: clips of rare classes count for more."
-)
-_OPTIMIZER = flags.DEFINE_enum(
-    "optimizer", None, OPTIMIZERS, "sgd, which has momentum, by default; adamw for feature_histograms."
-)
-_MOMENTUM = flags.DEFINE_float("momentum", _DEFAULTS.momentum, "Of sgd, at least 0 and below 1.")
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", _DEFAULTS.learning_rate, "The (first) learning rate.")
-_SCHEDULE = flags.DEFINE_enum(
-    "schedule",
-    _DEFAULTS.schedule,
-    SCHEDULES,
-    "The learning rate over the run; plateau lowers it when validation stops improving.",
-)
-_PLATEAU_EPOCHS = flags.DEFINE_integer(
-    "plateau_epochs", _DEFAULTS.plateau_epochs, "Epochs without improvement before the rate is lowered."
-)
-_WARMUP_STEPS = flags.DEFINE_integer(
-    "warmup_steps", _DEFAULTS.warmup_steps, "Steps over which the learning rate rises from 0."
-)
-_MAX_GRADIENT_NORM = flags.DEFINE_float(
-    "max_gradient_norm", _DEFAULTS.max_gradient_norm, "Longer gradients are scaled down to this norm; 0 for no limit."
-)
-_WEIGHT_DECAY = flags.DEFINE_float("weight_decay", _DEFAULTS.weight_decay, "Decoupled weight decay.")
-_GLOBAL_BATCH_SIZE = flags.DEFINE_integer("global_batch_size", _DEFAULTS.global_batch_size, "Clips a step.")
-_NUM_EPOCHS = flags.DEFINE_integer("num_epochs", _DEFAULTS.num_epochs, "Passes over the shards.")
-_COLOUR_JITTER = flags.DEFINE_float(
-    "colour_jitter", _DEFAULTS.colour_jitter, "How far saturation, contrast and brightness are changed in training."
-)
-_TIME_JITTER = flags.DEFINE_float(
-    "time_jitter", _DEFAULTS.time_jitter, "By what part the distance of the frames is changed in training."
-)
-_MIXUP_ALPHA = flags.DEFINE_float(
-    "mixup_alpha", _DEFAULTS.mixup_alpha, "Above 0 mixes the clips of a training batch, by Beta(alpha, alpha)."
-)
+_HISTOGRAMS = cli.ConfigFlags(HistogramConfig)
 _MAX_BAD_FRACTION = flags.DEFINE_float(
-    "max_bad_fraction", 0.01, "The part of the stored clips that may be damaged; above it training fails."
+    "max_bad_fraction", 0.01, "Fraction of the stored clips that may be damaged; above it training fails."
 )
 _CHECKPOINT_MINUTES = flags.DEFINE_float(
-    "checkpoint_minutes", 10.0, "Time between checkpoints within an epoch.", lower_bound=0.0
+    "checkpoint_minutes", 10.0, "Minutes between checkpoints within an epoch.", lower_bound=0.0
 )
-_DTYPE_POLICY = flags.DEFINE_enum("dtype_policy", _DEFAULTS.dtype_policy, DTYPE_POLICIES, "Keras's precision policy.")
-_NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes",
-    None,
-    "Processes that train together, each started with the same flags but its own --process_id; 1 uses all of this "
-    "machine's devices. Needs the extra jax.",
-    lower_bound=1,
+_PROCESS = cli.ConfigFlags(
+    ProcessSpec,
+    changes={
+        "count": {"name": "num_processes", "default": None, "lower_bound": 1},
+        "number": {"name": "process_id", "default": None, "lower_bound": 0},
+    },
 )
-_PROCESS_ID = flags.DEFINE_integer(
-    "process_id",
-    None,
-    "With --num_processes: the number of this one, from 0; by default as Slurm or Kubernetes number it.",
-    lower_bound=0,
-)
-_COORDINATOR_ADDRESS = flags.DEFINE_string(
-    "coordinator_address", None, "With --num_processes: HOST:PORT of process 0, which listens there."
+_NUM_PROCESSES, _PROCESS_ID, _COORDINATOR_ADDRESS = (
+    _PROCESS[field] for field in ("count", "number", "coordinator_address")
 )
 _STRATEGY = flags.DEFINE_enum(
     "strategy",
     None,
     STRATEGIES,
-    "mirrored: all devices of this machine share every batch. downpour: the machines that TF_CONFIG names, each with "
-    "this command, train asynchronously.",
+    "mirrored: all devices of this machine share every batch. downpour: the machines named in TF_CONFIG, each "
+    "running this command, train asynchronously.",
 )
-_SEED = flags.DEFINE_integer("seed", _DEFAULTS.seed, "Of weights, order, augmentation and dropout.")
 
 
 def main():
-    config = TrainConfig(
-        model=_MODEL.value,
-        clip=_clip(),
-        width=_WIDTH.value,
-        histogram_words=_HISTOGRAM_WORDS.value,
-        hidden_layers=_HIDDEN_LAYERS.value,
-        dropout=_DROPOUT.value,
-        top_dropout=_TOP_DROPOUT.value,
-        lrn_beta=_LRN_BETA.value,
-        init_from=_INIT_FROM.value,
-        finetune=_FINETUNE.value,
-        cached_views=_CACHED_VIEWS.value,
-        loss=_LOSS.value,
-        label_smoothing=_LABEL_SMOOTHING.value,
-        class_weights=_CLASS_WEIGHTS.value,
-        optimizer=_OPTIMIZER.value,
-        momentum=_MOMENTUM.value,
-        learning_rate=_LEARNING_RATE.value,
-        schedule=_SCHEDULE.value,
-        plateau_epochs=_PLATEAU_EPOCHS.value,
-        warmup_steps=_WARMUP_STEPS.value,
-        max_gradient_norm=_MAX_GRADIENT_NORM.value,
-        weight_decay=_WEIGHT_DECAY.value,
-        global_batch_size=_GLOBAL_BATCH_SIZE.value,
-        num_epochs=_NUM_EPOCHS.value,
-        colour_jitter=_COLOUR_JITTER.value,
-        time_jitter=_TIME_JITTER.value,
-        mixup_alpha=_MIXUP_ALPHA.value,
-        dtype_policy=_DTYPE_POLICY.value,
-        seed=_SEED.value,
-    )
+    config = _config()
     from deepvideo_tf.data.shards.build import read_manifest
     from deepvideo_tf.training.executors.cluster import cluster_of_environment
 
@@ -196,6 +77,7 @@ def main():
         _check_shares(place, config, manifest)
         sys.exit(restarts.run_with_restarts([sys.executable, *sys.argv], _newest_checkpoint))
     cli.import_tensorflow()
+    from deepvideo_tf.formats.export_run import export_run
     from deepvideo_tf.training.train import is_finished, train
 
     if place is not None:
@@ -208,7 +90,7 @@ def main():
     with contextlib.ExitStack() as stack:
         if place is not None and not is_left_to_first:
             stack.enter_context(_joined(place))
-        saved_model = train(
+        is_writer = train(
             config,
             _SHARDS_DIR.value,
             _WORKDIR.value,
@@ -220,9 +102,10 @@ def main():
         )
     if is_server:
         return
-    if place is not None and place.number:
+    if not is_writer:
         _print_follower()
         return
+    saved_model = export_run(_WORKDIR.value)
     print(f"Run: {_WORKDIR.value}")
     if saved_model is None:
         print("No SavedModel: the features are no part of a graph. Predict and evaluate with the run itself")
@@ -240,7 +123,7 @@ def _place():
         return None
     if _STRATEGY.value is not None:
         raise ConfigError(f"--strategy must not be given with --num_processes. Received: {_STRATEGY.value!r}")
-    return Place(_process_id(), _NUM_PROCESSES.value, _COORDINATOR_ADDRESS.value)
+    return _PROCESS.config(number=_process_id())
 
 
 def _check_shares(place, config, manifest):
@@ -321,14 +204,11 @@ def _print_epoch(epoch, logs):
     cli.print_line(f"epoch {epoch}  {numbers}")
 
 
-def _clip():
-    given = {
-        "num_frames": _NUM_FRAMES.value,
-        "frame_stride": _FRAME_STRIDE.value,
-        "crop_size_px": _CROP_SIZE_PX.value,
-        "flip": _FLIP.value,
-    }
-    return replace(TRAINABLE_CLIPS[_MODEL.value], **{name: value for name, value in given.items() if value is not None})
+def _config() -> TrainConfig:
+    defaults = MODELS[_CONFIG["model"].value]
+    histograms = _HISTOGRAMS.config()  # checked for every model
+    options = histograms if defaults.options is HistogramConfig else None
+    return _CONFIG.config(clip=_CLIP.config(defaults.clip), options=options)
 
 
 def run():

@@ -8,7 +8,7 @@ from absl import flags
 from deepvideo_tf import cli
 from deepvideo_tf.errors import ShardError
 
-_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. The folder of shards.", required=True)
+_SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. Folder of the shards.", required=True)
 
 
 def main():

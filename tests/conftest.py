@@ -9,35 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.files import rewrite_manifest
+from tests.support.repository import real_data
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-REPOSITORY = Path(__file__).parent.parent
-DATA = Path(os.environ.get("DEEPVIDEO_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
-
-
-def real_data(folder):
-    """A folder of real videos; the test is skipped where it is absent, except on CI, where it must be there."""
-    path = DATA / folder
-    if not path.is_dir() and not os.environ.get("CI"):
-        pytest.skip(f"no real videos at {path}; set DEEPVIDEO_TEST_DATA to where they are")
-    assert path.is_dir()
-    return path
-
-
-def flip_a_bit(path):
-    """Damages the middle of a file without changing its size."""
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def rewrite_manifest(path, source=None, **changes):
-    """Writes a manifest with other content and a checksum that fits it, as another program might."""
-    from deepvideo_tf.data.shards.build import _checksum
-
-    data = json.loads((source or path).read_text()) | changes
-    del data["checksum"]
-    path.write_text(json.dumps(data | {"checksum": _checksum(data)}))
 
 
 @pytest.fixture(scope="session")
@@ -142,16 +117,8 @@ def small_run(small_shards, small_config, tmp_path_factory):
     import deepvideo_tf as dv
 
     workdir = tmp_path_factory.mktemp("runs") / "run"
-    dv.train(small_config, small_shards, workdir)
+    dv.train_and_export(small_config, small_shards, workdir)
     return workdir
-
-
-@pytest.fixture
-def no_export(monkeypatch):
-    """Exporting takes as long as a tiny run's training."""
-    from deepvideo_tf.training import train as fit
-
-    monkeypatch.setattr(fit, "export_saved_model", lambda workdir, export_dir: export_dir / "1")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 import deepvideo_tf as dv
-from tests.conftest import REPOSITORY
+from tests.support.repository import REPOSITORY
 
 DRAWN = [
     f"plots.{name}"

@@ -21,7 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import filelock
-import keras
 import numpy as np
 
 from deepvideo_tf.baseline import codebooks as books
@@ -32,8 +31,9 @@ from deepvideo_tf.data.sampling import middle_frames, view_boxes
 from deepvideo_tf.data.shards import records
 from deepvideo_tf.data.shards.build import Manifest, read_manifest
 from deepvideo_tf.errors import ShardError
+from deepvideo_tf.storage.files import hash_of
 from deepvideo_tf.storage.paths import on_disk
-from deepvideo_tf.storage.writes import hash_of, sync
+from deepvideo_tf.storage.writes import sync
 
 logger = logging.getLogger(__name__)
 
@@ -336,36 +336,3 @@ def _processes(settings, codebooks, num_workers):
                 waiting.extend(pool.submit(answer, job) for job in itertools.islice(jobs, 1))
 
         yield in_order
-
-
-class VectorBatches(keras.utils.PyDataset):
-    """One epoch's batches of (vectors, targets, weights), all float32.
-
-    Args:
-        vectors: `ClipVectors`.
-        batch_size: clips in a batch; the last one may be smaller.
-        order: int `[row]`, numbers of the clips, in the order in which they are seen.
-        views: int `[row]`, which view of each.
-        multi_label: whether the target of each label is 1, instead of 1 shared out equally among them.
-        class_weights: how much a clip of each class counts, `[class]`.
-        first_step: batches that are left out, since they have been seen.
-    """
-
-    def __init__(self, vectors, batch_size, order, views, *, multi_label, class_weights, first_step=0):
-        super().__init__()
-        self._vectors = vectors
-        self._batch_size = batch_size
-        self._order = order[first_step * batch_size :]
-        self._views = views[first_step * batch_size :]
-        self._multi_label = multi_label
-        self._class_weights = np.asarray(class_weights)
-
-    def __len__(self):
-        return -(-len(self._order) // self._batch_size)
-
-    def __getitem__(self, index):
-        part = slice(index * self._batch_size, (index + 1) * self._batch_size)
-        vectors, labels = self._vectors.rows(self._order[part], self._views[part])
-        shares = labels / labels.sum(axis=1, keepdims=True)
-        weights = (shares @ self._class_weights).astype(np.float32)
-        return vectors.astype(np.float32), (labels if self._multi_label else shares).astype(np.float32), weights

@@ -1,3 +1,58 @@
-"""What a clip is, what shards hold and what a run is: frozen dataclasses, validated, to and from JSON."""
+"""What a clip is, what shards hold and what a run is: frozen dataclasses, validated, to and from JSON.
 
-from deepvideo_tf.config.run import *  # noqa: F403
+Imports neither TensorFlow nor Keras, so that programs start fast.
+"""
+
+from deepvideo_tf.config.card import CARD_NAME, ModelCard
+from deepvideo_tf.config.checks import check_choice, check_int, check_number
+from deepvideo_tf.config.clip import ClipSpec
+from deepvideo_tf.config.distribution import STRATEGIES, ProcessSpec
+from deepvideo_tf.config.histograms import HistogramConfig
+from deepvideo_tf.config.json import from_json, to_json
+from deepvideo_tf.config.limits import DecodeLimits
+from deepvideo_tf.config.models import (
+    FEATURE_HISTOGRAMS,
+    FUSION_CLIPS,
+    FUSIONS,
+    MODEL_CLIPS,
+    MODEL_NAMES,
+    MODELS,
+    STREAMS,
+    TRAINABLE_CLIPS,
+    TRAINABLE_NAMES,
+    ModelDefaults,
+    multires_name,
+)
+from deepvideo_tf.config.shards import FRAME_FORMATS, ShardSpec
+from deepvideo_tf.config.train import FINETUNE_MODES, FINETUNED_TOP_DROPOUT, TrainConfig
+
+__all__ = [
+    "CARD_NAME",
+    "FEATURE_HISTOGRAMS",
+    "FINETUNED_TOP_DROPOUT",
+    "FINETUNE_MODES",
+    "FRAME_FORMATS",
+    "FUSIONS",
+    "FUSION_CLIPS",
+    "MODELS",
+    "MODEL_CLIPS",
+    "MODEL_NAMES",
+    "STRATEGIES",
+    "STREAMS",
+    "TRAINABLE_CLIPS",
+    "TRAINABLE_NAMES",
+    "ClipSpec",
+    "DecodeLimits",
+    "HistogramConfig",
+    "ModelCard",
+    "ModelDefaults",
+    "ProcessSpec",
+    "ShardSpec",
+    "TrainConfig",
+    "check_choice",
+    "check_int",
+    "check_number",
+    "from_json",
+    "multires_name",
+    "to_json",
+]

@@ -18,8 +18,9 @@ from deepvideo_tf.evaluation.scores import (
     row_chunks,
     score_run,
 )
+from deepvideo_tf.metrics.average_precision import average_precision
 from deepvideo_tf.metrics.bootstrap import RESAMPLES, mean_interval, mean_intervals, resampled_average_precision
-from deepvideo_tf.metrics.hit_at_k import average_precision, hits_at_k
+from deepvideo_tf.metrics.hit_at_k import hits_at_k
 from deepvideo_tf.storage.paths import RemotePath, to_path
 
 LISTED_CONFUSIONS = 10

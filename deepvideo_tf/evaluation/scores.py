@@ -12,7 +12,6 @@ import tempfile
 import zipfile
 from array import array
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -26,9 +25,11 @@ from deepvideo_tf.data.input.pipeline import (
 from deepvideo_tf.data.sampling import MAX_VIEWS
 from deepvideo_tf.data.shards.build import check_card, read_manifest
 from deepvideo_tf.errors import ModelFileError, ShardError, first_line
-from deepvideo_tf.metrics.hit_at_k import probabilities
-from deepvideo_tf.runs.checkpoints import load_run
-from deepvideo_tf.storage.paths import download, is_remote, to_path, upload
+from deepvideo_tf.metrics.probabilities import probabilities
+from deepvideo_tf.runs.run import load_run
+from deepvideo_tf.storage.files import scratch_dir, working_copy
+from deepvideo_tf.storage.paths import to_path
+from deepvideo_tf.storage.writes import staged_file
 
 logger = logging.getLogger(__name__)
 
@@ -193,7 +194,7 @@ def _compute(workdir, run, dataset, abouts, on_batch):
     numbers: dict[str, int] = {}
     is_true, clip_videos = [], array("q")
     with _writing_to(workdir), contextlib.ExitStack() as stack:
-        files = {order: stack.enter_context(tempfile.TemporaryFile(dir=_temporary_dir(workdir))) for order in abouts}
+        files = {order: stack.enter_context(tempfile.TemporaryFile(dir=scratch_dir(workdir))) for order in abouts}
         for views, targets, ids in dataset.as_numpy_iterator():
             for order, file in files.items():
                 scores = _clip_scores(run, in_time_order(views, order, len(clip_videos)))
@@ -260,11 +261,6 @@ def _writing_to(folder):
         raise ModelFileError(f"{folder}: the scores cannot be written: {error.strerror}") from None
 
 
-def _temporary_dir(folder):
-    """Where a file without a name goes: into the folder, or the system's own if that is in a bucket."""
-    return None if folder is None or is_remote(folder) else to_path(folder)
-
-
 def _append(file, scores):
     # Written, not mapped: a full disk is then an error like any other, and not the end of the process.
     file.write(np.ascontiguousarray(scores, np.float32))
@@ -309,7 +305,7 @@ def average_scores(members, *, folder=None):
     if len(scores) == 1:
         return scores[0]
     num_classes = len(scores[0].classes)
-    with _writing_to(folder or tempfile.gettempdir()), tempfile.TemporaryFile(dir=_temporary_dir(folder)) as file:
+    with _writing_to(folder or tempfile.gettempdir()), tempfile.TemporaryFile(dir=scratch_dir(folder)) as file:
         for rows in row_chunks(scores[0].clip_scores):
             mean = np.mean([member.clip_scores[rows] for member in scores], axis=0, dtype=np.float64)
             _append(file, mean)
@@ -360,18 +356,8 @@ def save(scores: Scores, path):
         ModelFileError: it cannot be written.
     """
     path = to_path(path)
-    if not is_remote(path):
-        _save_on_disk(scores, path)
-    else:
-        with _writing_to(path), tempfile.TemporaryDirectory(prefix="deepvideo-scores-") as folder:
-            _save_on_disk(scores, Path(folder) / path.name)
-            upload(Path(folder) / path.name, path)
-
-
-def _save_on_disk(scores, path):
-    temporary = path.with_name(f"unfinished-{os.getpid()}-{path.name}")
     try:
-        with open(temporary, "wb") as file:
+        with staged_file(path, f"unfinished-{os.getpid()}-{path.name}") as local, open(local, "wb") as file:
             np.savez(
                 file,
                 about=np.array(json.dumps(scores.about)),
@@ -382,13 +368,8 @@ def _save_on_disk(scores, path):
                 clip_scores=scores.clip_scores,
                 clip_videos=scores.clip_videos,
             )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read(path):
@@ -404,11 +385,9 @@ def read(path):
         ModelFileError: there is no such file, or it is damaged or not one of this package's.
     """
     path = to_path(path)
-    if not is_remote(path):
-        return _read(path, path)
     try:
-        with tempfile.TemporaryDirectory(prefix="deepvideo-scores-") as folder:
-            return _read(download(path, folder), path)  # what is mapped stays there when its name has gone
+        with working_copy(path) as local:
+            return _read(local, path)
     except OSError as error:
         raise ModelFileError(f"{path}: not a whole file of scores: {error.strerror}") from None
 

@@ -18,7 +18,8 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from deepvideo_tf.errors import ConfigError, DeepVideoError, ShardError, first_line
-from deepvideo_tf.storage.paths import is_remote, to_path
+from deepvideo_tf.storage.files import is_writable
+from deepvideo_tf.storage.paths import to_path
 
 ENGINES = ("local", "ray")
 # A task whose worker dies again and again is to blame for it; nodes that are taken away are not, so the number is high.
@@ -259,6 +260,6 @@ def _problem_here(expected, version):
         if _size(path) != size:
             return f"does not have {path} as this machine has it; all nodes need the same files under the same names"
     output_dir = to_path(expected[-1][0]).parent
-    if not is_remote(output_dir) and not os.access(output_dir, os.W_OK):
+    if not is_writable(output_dir):
         return f"may not write to {output_dir}"
     return None

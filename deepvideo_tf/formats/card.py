@@ -10,7 +10,7 @@ import deepvideo_tf
 from deepvideo_tf.config import FEATURE_HISTOGRAMS, FUSIONS, to_json
 from deepvideo_tf.errors import ModelFileError
 from deepvideo_tf.models.description import describe
-from deepvideo_tf.runs.checkpoints import Run
+from deepvideo_tf.runs.run import Run
 from deepvideo_tf.storage.paths import to_path
 
 MAX_FILE_GIB = 2

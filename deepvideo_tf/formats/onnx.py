@@ -19,7 +19,7 @@ from deepvideo_tf.formats.card import (
     with_probabilities,
 )
 from deepvideo_tf.formats.predictors import SHA256_DIGITS
-from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.runs.run import load_run
 from deepvideo_tf.storage.paths import to_path
 from deepvideo_tf.storage.writes import write_bytes_atomically
 

@@ -16,7 +16,8 @@ from deepvideo_tf.data.input.pipeline import make_dataset, naming_damage
 from deepvideo_tf.data.shards.build import check_card, read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, first_line
 from deepvideo_tf.formats.predictors import find_model
-from deepvideo_tf.runs.checkpoints import find_checkpoint, read_description
+from deepvideo_tf.runs.checkpoints import find_checkpoint
+from deepvideo_tf.runs.state import read_description
 
 # The largest difference of probabilities that is rounding: of models in float32, by their format. All others round on
 # purpose, and are judged by what it costs.

@@ -147,8 +147,8 @@ def _check_shapes(card, clip_shape, output_shape, path):
 
 def _load_run(path):
     try:
-        from deepvideo_tf.metrics.hit_at_k import probabilities
-        from deepvideo_tf.runs.checkpoints import load_run
+        from deepvideo_tf.metrics.probabilities import probabilities
+        from deepvideo_tf.runs.run import load_run
     except ImportError as error:
         raise ModelFileError(f"{path}: reading runs needs TensorFlow and Keras: {first_line(error)}") from None
 

@@ -1,13 +1,8 @@
 """A run as a SavedModel that serves by itself: versioned folders, each published by one rename."""
 
 import contextlib
-import os
 import re
-import shutil
-import tempfile
-from pathlib import Path
 
-import filelock
 import keras
 import numpy as np
 import tensorflow as tf
@@ -17,9 +12,11 @@ from deepvideo_tf.config import CARD_NAME, DecodeLimits, check_choice
 from deepvideo_tf.errors import ConfigError, ModelFileError, first_line
 from deepvideo_tf.formats.card import LABELS_NAME, card_text, check_exportable, labels_text, with_probabilities
 from deepvideo_tf.formats.predictors import read_saved_model_card
-from deepvideo_tf.runs.checkpoints import Run, load_run
-from deepvideo_tf.storage.paths import is_remote, remove_tree, to_path, upload
-from deepvideo_tf.storage.writes import hash_of, sync
+from deepvideo_tf.runs.run import Run, load_run
+from deepvideo_tf.storage.files import hash_of
+from deepvideo_tf.storage.locks import locked
+from deepvideo_tf.storage.paths import to_path
+from deepvideo_tf.storage.writes import is_published, publish_folder, staging_folder
 
 PRECISIONS = ("float32", "bfloat16")
 TOP_CLASSES = 5
@@ -62,22 +59,13 @@ def export_saved_model(workdir, export_dir, *, precision="float32"):
     export_dir = to_path(export_dir)
     if (export_dir / "checkpoints").is_dir():
         raise ConfigError(f"export_dir must be a folder for versions, not that of a run. Received: {str(export_dir)!r}")
-    if is_remote(export_dir):
-        return _export_remotely(run, export_dir, precision)
-    unfinished = export_dir / ".unfinished"
     try:
         export_dir.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(export_dir / ".export.lock"), contextlib.ExitStack() as stack:
-            shutil.rmtree(unfinished, ignore_errors=True)  # of an export that was killed
-            unfinished.mkdir()
-            stack.callback(shutil.rmtree, unfinished, ignore_errors=True)  # while nobody else writes there
+        with locked(export_dir / ".export.lock"), staging_folder(export_dir, ".unfinished") as unfinished:
             _write_saved_model(run, unfinished, precision, export_dir.name)
-            for path in [*unfinished.rglob("*"), unfinished]:
-                sync(path)
             latest = latest_version(export_dir)
             published = export_dir / str(int(latest.name) + 1 if latest else 1)
-            os.rename(unfinished, published)
-            sync(export_dir)
+            publish_folder(unfinished, published, last=GRAPH_NAME)  # without its graph it is not a version
     except OSError as error:
         raise ModelFileError(f"{export_dir}: cannot be written: {error.strerror}") from None
     except tf.errors.OpError as error:
@@ -94,32 +82,10 @@ def version_folders(export_dir):
     """The version folders, by their numbers."""
     export_dir = to_path(export_dir)
     folders = export_dir.iterdir() if export_dir.is_dir() else ()
-    versions = [folder for folder in folders if re.fullmatch("[0-9]+", folder.name) and _is_version(folder)]
-    return sorted(versions, key=lambda folder: int(folder.name))
-
-
-def _is_version(folder):
-    return (folder / GRAPH_NAME).is_file() if is_remote(folder) else folder.is_dir()
-
-
-def _export_remotely(run, export_dir, precision):
-    """Makes the folder on the disk and copies it file by file, last the graph: without it, it is no version."""
-    try:
-        with tempfile.TemporaryDirectory(prefix="deepvideo-export-") as temporary:
-            local = Path(temporary)
-            _write_saved_model(run, local, precision, export_dir.name)
-            latest = latest_version(export_dir)
-            published = export_dir / str(int(latest.name) + 1 if latest else 1)
-            if published.is_dir():
-                remove_tree(published)  # of an export that was killed
-            files = sorted(path for path in local.rglob("*") if path.is_file())
-            for path in sorted(files, key=lambda path: path.name == GRAPH_NAME):
-                upload(path, published / path.relative_to(local).as_posix())
-    except OSError as error:
-        raise ModelFileError(f"{error.filename or export_dir}: cannot be written: {error.strerror}") from None
-    except tf.errors.OpError as error:
-        raise ModelFileError(f"{export_dir}: cannot be written: {first_line(error.message)}") from None
-    return published
+    versions = [folder for folder in folders if re.fullmatch("[0-9]+", folder.name)]
+    return sorted(
+        (folder for folder in versions if is_published(folder, GRAPH_NAME)), key=lambda folder: int(folder.name)
+    )
 
 
 def exported_from(version_dir):

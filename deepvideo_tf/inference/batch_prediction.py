@@ -23,8 +23,9 @@ from deepvideo_tf.errors import BadVideoError, ShardError
 from deepvideo_tf.execution.engines import check_engine, run_tasks
 from deepvideo_tf.formats.predictors import find_model, load_predictor
 from deepvideo_tf.inference.prediction import predict_video
+from deepvideo_tf.storage.files import hash_of
 from deepvideo_tf.storage.paths import on_disk
-from deepvideo_tf.storage.writes import hash_of, write_bytes_atomically, write_text_atomically
+from deepvideo_tf.storage.writes import write_bytes_atomically, write_text_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -1,51 +1,53 @@
-"""How sure a result is: 95% percentile intervals from a bootstrap over videos.
+"""95% percentile intervals from a bootstrap over videos.
 
-Videos are what is drawn, with replacement, since the clips of a video are not independent. Every interval comes from
-the same draws, so that those of differences are paired.
+Videos are drawn with replacement, since the clips of a video are not independent. All intervals use the same draws, so
+that intervals of differences are paired.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 
-from deepvideo_tf.metrics.hit_at_k import weighted_average_precision
+from deepvideo_tf.metrics.average_precision import weighted_average_precision
 
 SEED = 0
 RESAMPLES = 1000
-# Average precision looks at every video and class for every resample: beyond this many there are fewer resamples.
+# Average precision visits every video and class in every resample: large sets get fewer resamples.
 FEWEST_RESAMPLES, WORK, WEIGHTS = 100, 3 * 10**9, 2 * 10**7
 LEVELS = (0.025, 0.975)
 
 
-def resamples(num_videos, count):
-    """Yields how many times each video is drawn, int64 `[video]`, for each of `count` resamples."""
+def resamples(num_videos: int, count: int) -> Iterator[np.ndarray]:
+    """Yield how many times each video is drawn, int64 `[video]`, for each of `count` resamples."""
     rng = np.random.default_rng(SEED)
     for _ in range(count):
         yield np.bincount(rng.integers(0, num_videos, num_videos), minlength=num_videos)
 
 
-def mean_intervals(sums, counts):
-    """Intervals of means over clips, or over videos, whose videos are drawn.
+def mean_intervals(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Compute the intervals of means over clips or videos.
 
     Args:
-        sums: float `[video, statistic]`, the sum over each video's clips; the value itself where a video counts once.
-        counts: float `[video, statistic]`, the number of its clips; 1 where a video counts once.
+        sums: float `[video, statistic]`, the sum over each video's clips, or the value of the video itself.
+        counts: float `[video, statistic]`, the number of its clips, or 1.
 
     Returns:
-        float64 `[2, statistic]`, the lower and the upper ends.
+        float64 `[2, statistic]`, the lower and the upper bounds.
     """
     drawn = np.stack([(weights @ sums) / (weights @ counts) for weights in resamples(len(sums), RESAMPLES)])
     return np.quantile(drawn, LEVELS, axis=0)
 
 
-def resampled_average_precision(is_true, scores):
-    """Average precision of each class in each resample of the videos.
+def resampled_average_precision(is_true: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Compute the average precision of each class in each resample of the videos.
 
     Args:
         is_true: bool `[video, class]`.
         scores: float `[video, class]`.
 
     Returns:
-        float64 `[resample, class]`, NaN where no positive was drawn: 1000 resamples, on big sets fewer, 100 at least.
-        The same videos are drawn for the same number of videos and classes, so that two models can be compared.
+        float64 `[resample, class]`, NaN where no positive was drawn. There are 1000 resamples, fewer on large sets, at
+        least 100. The draws depend only on the numbers of videos and classes, so that two models can be compared.
     """
     videos, classes = scores.shape
     count = max(FEWEST_RESAMPLES, min(RESAMPLES, WORK // scores.size, WEIGHTS // videos))
@@ -54,14 +56,14 @@ def resampled_average_precision(is_true, scores):
     return np.stack(by_class, axis=1)
 
 
-def mean_interval(drawn):
-    """The interval of the mean over the numbers in each row.
+def mean_interval(drawn: np.ndarray) -> list[float] | None:
+    """Compute the interval of the mean over each row, without its NaNs.
 
     Args:
-        drawn: float64 `[resample, class]`; NaN where there is none.
+        drawn: float64 `[resample, class]`, NaN where unknown.
 
     Returns:
-        (lower end, upper end), or None where there is no number at all.
+        The lower and the upper bound, or None if all are NaN.
     """
     present = ~np.isnan(drawn)
     drawn = drawn[present.any(axis=1)]

@@ -1,50 +1,138 @@
-"""Every model by its name, as the programs' `--model` flag spells it."""
+"""Every model by its name, as the programs' `--model` flag spells it, and what it says about itself.
 
-from functools import partial
+A new model is one file with a builder under `@register_model`, and one line in `MODEL_MODULES`.
+"""
 
-from deepvideo_tf.config import MODEL_CLIPS, MODEL_NAMES, check_choice
-from deepvideo_tf.models.fusion import early_fusion, late_fusion, single_frame, slow_fusion
-from deepvideo_tf.models.multires import multires
+from __future__ import annotations
 
-BUILDERS = {
-    "single_frame": single_frame,
-    "early_fusion": early_fusion,
-    "late_fusion": late_fusion,
-    "slow_fusion": slow_fusion,
-    "multires": multires,
-    "multires_early_fusion": partial(multires, fusion="early_fusion"),
-    "multires_late_fusion": partial(multires, fusion="late_fusion"),
-    "multires_slow_fusion": partial(multires, fusion="slow_fusion"),
-    "context": partial(multires, stream="context"),
-    "fovea": partial(multires, stream="fovea"),
-}
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deepvideo_tf.config import TRAINABLE_NAMES, check_choice
+from deepvideo_tf.errors import ConfigError, ModelFileError
+from deepvideo_tf.models import MODEL_EXTRAS, MODEL_MODULES
+from deepvideo_tf.models.info import ModelInfo
+
+if TYPE_CHECKING:
+    import keras
+
+DEFAULT_TOWER = "alexnet"
+
+Builder = Callable[..., "keras.Model"]
 
 
-def build_model(name, num_classes, *, num_frames=None, crop_size_px=None, width=1.0, dropout=0.5, lrn_beta=0.5):
-    """Builds a model of the paper (sections 3.1 and 3.2) by its name.
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A model that can be built and described.
 
     Args:
-        name: one of `deepvideo_tf.config.MODEL_NAMES`.
-        num_classes: number of logits.
-        num_frames: frames of the clip; None for what the model takes in the paper.
-        crop_size_px: height and width of the clip; None for what the model takes in the paper.
-        width: scale of all filters and hidden units, above 0 and below 8; 1 is the paper's.
-        dropout: rate after each hidden dense layer, at least 0 and below 1; or a pair, of the first and the second.
-        lrn_beta: exponent of the local response normalisation; 0.5 in the paper, 0.75 in AlexNet.
+        build: from the number of classes, and keyword arguments of its own, to a `keras.Model`.
+        info: from the name of a tower to its `ModelInfo`.
+    """
+
+    build: Builder
+    info: Callable[[str], ModelInfo]
+
+
+_MODELS: dict[str, RegisteredModel] = {}
+
+
+def register_model(name: str, info: Callable[[str], ModelInfo]) -> Callable[[Builder], Builder]:
+    """Register the builder that it decorates.
+
+    Args:
+        name: name of the model, a key of `MODEL_MODULES`.
+        info: from the name of a tower to its `ModelInfo`; a model without towers ignores the name.
 
     Returns:
-        A `keras.Model` from `clip`, uint8 `[batch, time, height, width, 3]`, to logits, float32 `[batch, num_classes]`.
+        Decorator.
+    """
+
+    def register(build: Builder) -> Builder:
+        _MODELS[name] = RegisteredModel(build, info)
+        return build
+
+    return register
+
+
+def _registered(name: str) -> RegisteredModel:
+    try:
+        importlib.import_module(MODEL_MODULES[name])
+    except ImportError:
+        if name not in MODEL_EXTRAS:
+            raise
+        raise ModelFileError(f"{name} needs the extra: pip install 'deepvideo-tf[{MODEL_EXTRAS[name]}]'") from None
+    return _MODELS[name]
+
+
+def build_model(name: str, num_classes: int, **arguments: Any) -> keras.Model:
+    """Build a model by its name (sections 3.1 and 3.2).
+
+    Args:
+        name: one of `deepvideo_tf.config.TRAINABLE_NAMES`.
+        num_classes: number of logits.
+        **arguments: what its builder takes. Of a network: `num_frames` and `crop_size_px` (None for the paper's),
+            `width`, `dropout`, `lrn_beta` and `tower`, as `single_frame` and `multires` describe them. Of
+            `feature_histograms`: `num_words`, `hidden_layers`, `width` and `dropout`.
+
+    Returns:
+        A `keras.Model` to logits, float32 `[batch, num_classes]`; of a network, from `clip`, uint8
+        `[batch, time, height, width, 3]`.
 
     Raises:
         ConfigError: (a ValueError) no such model, or an argument outside its range.
+        ModelFileError: the packages that the model needs are missing.
     """
-    check_choice("model", name, MODEL_NAMES)
-    clip = MODEL_CLIPS[name]
-    return BUILDERS[name](
-        num_classes,
-        num_frames=clip.num_frames if num_frames is None else num_frames,
-        crop_size_px=clip.crop_size_px if crop_size_px is None else crop_size_px,
-        width=width,
-        dropout=dropout,
-        lrn_beta=lrn_beta,
-    )
+    check_choice("model", name, TRAINABLE_NAMES)
+    return _registered(name).build(num_classes, **arguments)
+
+
+def model_info(name: str, tower: str = DEFAULT_TOWER) -> ModelInfo:
+    """Return what a model says about itself, without building it.
+
+    Args:
+        name: name of a model.
+        tower: name of its tower, one of `TOWERS`.
+
+    Returns:
+        `ModelInfo`.
+
+    Raises:
+        ConfigError: no such model or tower.
+        ModelFileError: the packages that the model needs are missing.
+    """
+    check_choice("model", name, MODEL_MODULES)
+    return _registered(name).info(tower)
+
+
+def full_name(name: str, tower: str) -> str:
+    """Return the name of a built model, `keras.Model.name`, which clones and saved models keep.
+
+    Args:
+        name: name of the model.
+        tower: name of its tower.
+
+    Returns:
+        The model's name, followed by that of its tower unless it is the default one.
+    """
+    return name if tower == DEFAULT_TOWER else f"{name}-{tower}"
+
+
+def info_of(model: keras.Model) -> ModelInfo:
+    """Return what a built model says about itself, by its name: also of a clone and of one that Keras loaded.
+
+    Args:
+        model: a model of this package.
+
+    Returns:
+        `ModelInfo`.
+
+    Raises:
+        ConfigError: (a ValueError) the model is not one of this package.
+    """
+    name, _, tower = model.name.partition("-")
+    if name not in MODEL_MODULES:
+        raise ConfigError(f"model must be a model of this package, as built. Received: {model.name}")
+    return model_info(name, tower or DEFAULT_TOWER)

@@ -1,21 +1,26 @@
-"""What the layers of a model answer to clips."""
+"""The responses of a model's layers to clips."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 
-def before_activation(model, layers, clips):
-    """Runs a model and keeps what some of its layers give before their activations.
+def before_activation(
+    model: keras.Model, layers: Sequence[keras.layers.Layer], clips: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Run a model and keep the outputs of some of its layers before their activations.
 
     Args:
-        model: a `keras.Model` of this package.
+        model: a model of this package.
         layers: convolutions and dense layers of it.
         clips: uint8 `[batch, time, height, width, 3]`.
 
     Returns:
-        Dict from a layer's name to its answers, float32 `[answer, unit]`: for all clips, columns and places.
+        Dict from a layer's name to its responses, float32 `[response, unit]`: for all clips, columns and positions.
     """
-    seen: dict[str, list] = {layer.name: [] for layer in layers}
+    seen: dict[str, list[np.ndarray]] = {layer.name: [] for layer in layers}
     activations = [layer.activation for layer in layers]
     for layer, activation in zip(layers, activations, strict=True):
         layer.activation = _remembering(activation, seen[layer.name])
@@ -24,12 +29,12 @@ def before_activation(model, layers, clips):
     finally:
         for layer, activation in zip(layers, activations, strict=True):
             layer.activation = activation
-    return {name: np.concatenate([answers.reshape(-1, answers.shape[-1]) for answers in seen[name]]) for name in seen}
+    return {name: np.concatenate([array.reshape(-1, array.shape[-1]) for array in seen[name]]) for name in seen}
 
 
-def _remembering(activation, seen):
-    def remember(answers):
-        seen.append(keras.ops.convert_to_numpy(keras.ops.cast(answers, "float32")))
-        return activation(answers)
+def _remembering(activation: Callable[[Any], Any], seen: list[np.ndarray]) -> Callable[[Any], Any]:
+    def remember(responses: Any) -> Any:
+        seen.append(keras.ops.convert_to_numpy(keras.ops.cast(responses, "float32")))
+        return activation(responses)
 
     return remember

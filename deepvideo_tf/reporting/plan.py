@@ -269,7 +269,8 @@ def read_transfer_source(workdir, frame_size_px):
         ModelFileError: there is no trained run.
         ConfigError: it is no network of the paper, or sees crops of another size.
     """
-    from deepvideo_tf.runs.checkpoints import find_checkpoint, read_description
+    from deepvideo_tf.runs.checkpoints import find_checkpoint
+    from deepvideo_tf.runs.state import read_description
 
     config = read_description(find_checkpoint(workdir, best=True)).config
     if config.model not in NETWORKS:

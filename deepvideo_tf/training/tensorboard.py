@@ -1,18 +1,22 @@
-"""What TensorBoard shows of a run: its numbers after each epoch, and pictures of what it has learned by then."""
+"""What TensorBoard shows of a run: its metrics after each epoch, and pictures of what it has learned."""
 
 import contextlib
 import logging
 import math
 import re
 import time
+from collections.abc import Iterator, Mapping
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from deepvideo_tf.config import ModelCard
 from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
 from deepvideo_tf.errors import DeepVideoError, ModelFileError
-from deepvideo_tf.metrics.hit_at_k import probabilities
+from deepvideo_tf.metrics.probabilities import probabilities
 from deepvideo_tf.models.first_layer import first_layer_filters
+from deepvideo_tf.storage.paths import AnyPath
 
 logger = logging.getLogger(__name__)
 
@@ -25,18 +29,26 @@ class TensorBoard:
     """Writes a run's events.
 
     Args:
-        folder: of the events; made if it is not there.
-        card: the model's `ModelCard`.
+        folder: of the events; made if it does not exist.
+        card: the model's.
         model: from clips to logits.
         shards_dir: the folder of shards.
         split: whose videos the pictures show.
-        max_bad_fraction: the part of the stored clips that may be damaged.
+        max_bad_fraction: fraction of the stored clips that may be damaged.
 
     Raises:
         ModelFileError: the folder cannot be written.
     """
 
-    def __init__(self, folder, card, model, shards_dir, split, max_bad_fraction):
+    def __init__(
+        self,
+        folder: AnyPath,
+        card: ModelCard,
+        model: keras.Model,
+        shards_dir: AnyPath,
+        split: str,
+        max_bad_fraction: float,
+    ) -> None:
         self._folder = folder
         self._card = card
         self._model = model
@@ -47,28 +59,28 @@ class TensorBoard:
         with self._naming_folder():
             self._writer = tf.summary.create_file_writer(str(folder))
 
-    def draw_pictures(self):
-        """From now on pictures are drawn, too, after the first epoch that ends a minute from now."""
+    def draw_pictures(self) -> None:
+        """Draw pictures, too, after the first epoch that ends a minute from now and every minute then."""
         self._pictures_due_s = time.monotonic() + PICTURES_EVERY_S
 
-    def close(self):
+    def close(self) -> None:
         self._writer.close()
 
     @contextlib.contextmanager
-    def _naming_folder(self):
-        """Names the folder where TensorFlow cannot write to it."""
+    def _naming_folder(self) -> Iterator[None]:
+        """Name the folder where TensorFlow cannot write to it."""
         try:
             yield
         except tf.errors.OpError as error:
             reason = re.sub(r"\{\{.*?\}\} | \[Op:.*", "", error.message)
             raise ModelFileError(f"{self._folder}: cannot be written: {reason}") from None
 
-    def write(self, epoch, logs):
-        """Writes an epoch's numbers, and pictures if they are due.
+    def write(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Write an epoch's metrics, and pictures if they are due.
 
         Args:
             epoch: its number, from 0.
-            logs: dict from the name to the number.
+            logs: the metrics.
 
         Raises:
             ModelFileError: the folder cannot be written.
@@ -78,8 +90,8 @@ class TensorBoard:
         if time.monotonic() >= self._pictures_due_s:
             self._write_pictures(epoch)
 
-    def _write_scalars(self, epoch, logs):
-        """Scalars by epoch, as TensorBoard shows them. `tf.summary.scalar` would want TensorBoard to be installed."""
+    def _write_scalars(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Write scalars as TensorBoard shows them; `tf.summary.scalar` needs TensorBoard itself."""
         plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
         kind = tf.compat.v1.SummaryMetadata(plugin_data=plugin, data_class=1)  # 1 is DATA_CLASS_SCALAR
         with self._writer.as_default(step=epoch):
@@ -87,11 +99,11 @@ class TensorBoard:
                 tf.summary.write(name, tf.constant(value, tf.float32), metadata=kind)
         self._writer.flush()
 
-    def _write_pictures(self, epoch):
-        """Filters, predictions and confusion, beside the scalars.
+    def _write_pictures(self, epoch: int) -> None:
+        """Write filters, predictions and confusion.
 
-        They see the same videos each time, in the central view of one clip each. Nothing of it is part of the run: no
-        weight, metric or random state changes.
+        They show the same videos each time, in the central view of one clip each. No weight, metric or random state of
+        the run changes.
         """
         began_s = time.monotonic()
         try:
@@ -110,11 +122,11 @@ class TensorBoard:
         ended_s = time.monotonic()
         self._pictures_due_s = ended_s + max(PICTURES_EVERY_S, PICTURES_PAUSE * (ended_s - began_s))
 
-    def _pictures(self, epoch):
-        """Dict from the name to a PNG's bytes, width and height."""
+    def _pictures(self, epoch: int) -> dict[str, tuple[bytes, int, int]]:
+        """Return a PNG's bytes, width and height by the picture's name."""
         from deepvideo_tf.visualization import plots
 
-        clips, is_true, scores = self._pictured_answers()
+        clips, is_true, scores = self._pictured_predictions()
         labels = [np.flatnonzero(row).tolist() for row in is_true]
         confusion = np.zeros((len(self._card.classes),) * 2, int)
         for of_video, row in zip(labels, scores, strict=True):
@@ -137,9 +149,10 @@ class TensorBoard:
             for name, figure in figures.items()
         }
 
-    def _pictured_answers(self):
-        """Of some videos: frames uint8 `[shown video, height, width, 3]`, truth and probabilities `[video, class]`."""
-        frames, is_true, scores, seen = [], [], [], set()
+    def _pictured_predictions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return frames, uint8 `[shown video, height, width, 3]`, truth and probabilities, `[video, class]`."""
+        frames: list[np.ndarray] = []
+        is_true, scores, seen = [], [], set()
         dataset = make_evaluation_dataset(
             self._shards_dir, self._split, self._card.clip, num_views=1, max_bad_fraction=self._max_bad_fraction
         )

@@ -1,36 +1,36 @@
-"""Starting from another run's weights, and training only a part of the layers (section 4.2)."""
+"""Starting from another run's weights, and training only some of the layers (section 4.2)."""
 
 import hashlib
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
+from deepvideo_tf.config import ModelCard, TrainConfig
 from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.models.inflation import inflate_weights
-from deepvideo_tf.runs.checkpoints import load_run
-from deepvideo_tf.storage.writes import hash_of, reserve, write_text_atomically
+from deepvideo_tf.models.registry import info_of
+from deepvideo_tf.runs.run import load_run
+from deepvideo_tf.storage.files import hash_of
+from deepvideo_tf.storage.writes import reserve, write_text_atomically
 
 logger = logging.getLogger(__name__)
 
-# The layers that each mode trains, and the layer whose output is the features that these begin from.
-TRAINED_LAYERS = {"top": ("dropout7", "logits"), "top3": ("fc6", "dropout6", "fc7", "dropout7", "logits")}
-FEATURES_LAYER = {"top": "fc7", "top3": "flatten"}
-FEATURES_DIR = "features"  # in the run's folder, while it trains
 
-
-def take_weights(model, card, config):
-    """Fills a new model from the run that `config.init_from` names (section 4.2).
+def take_weights(model: keras.Model, card: ModelCard, config: TrainConfig) -> tuple[list[str], list[str]]:
+    """Fill a new model from the run that `config.init_from` names (section 4.2).
 
     Every layer is taken, through `inflate_weights` where the models differ, except the top one, which is taken only if
     both runs have the same classes in the same order; a new one begins at 0.
 
     Args:
         model: the new model.
-        card: its `ModelCard`.
-        config: its `TrainConfig`.
+        card: its card.
+        config: its configuration.
 
     Returns:
         Names of the layers that were taken, and of those that are new.
@@ -38,8 +38,9 @@ def take_weights(model, card, config):
     Raises:
         ModelFileError: there is no such run, or its weights do not fit.
     """
+    assert config.init_from is not None  # TrainConfig sees to that
     source = load_run(config.init_from)
-    for name in ("width", "lrn_beta"):
+    for name in ("tower", "width", "lrn_beta"):
         there, here = getattr(source.config, name), getattr(config, name)
         if there != here:
             raise ModelFileError(f"{config.init_from}: has {name}={there}, expected {here} as here")
@@ -49,78 +50,53 @@ def take_weights(model, card, config):
         raise ModelFileError(f"{config.init_from}: its weights do not fit a {card.model}: {error}") from None
     new = []
     if source.card.classes != card.classes:
-        top = model.get_layer("logits")
-        top.set_weights([np.zeros_like(value) for value in top.get_weights()])
-        new = ["logits"]
+        head = model.get_layer(info_of(model).head)
+        head.set_weights([np.zeros_like(value) for value in head.get_weights()])
+        new = [head.name]
     taken = [layer.name for layer in model.layers if layer.weights and layer.name not in new]
     return taken, new
 
 
-def freeze(model, finetune):
-    """Freezes the layers that a mode does not train.
-
-    Args:
-        model: a model of this package.
-        finetune: `top`, `top3`, `all` or `scratch`.
-    """
-    trained = TRAINED_LAYERS.get(finetune)
+def freeze(model: keras.Model, finetune: str) -> None:
+    """Freeze the layers that a mode does not train: `top`, `top3`, `all` or `scratch`."""
+    group = info_of(model).group(finetune)
     for layer in model.layers:
-        layer.trainable = trained is None or layer.name in trained
+        layer.trainable = group is None or layer.name in group.layers
 
 
-def split_model(model, finetune):
-    """Parts a model where its frozen layers end.
+def split_model(model: keras.Model, finetune: str) -> tuple[keras.Model, keras.Model]:
+    """Split a model where its frozen layers end.
 
     Args:
         model: a model of this package.
-        finetune: `top` or `top3`.
+        finetune: a mode that freezes layers.
 
     Returns:
         The frozen part, from clips to features, and the trained part, from features to logits. They share the model's
         layers.
     """
-    features = model.get_layer(FEATURES_LAYER[finetune]).output
+    group = info_of(model).group(finetune)
+    assert group is not None
+    features = model.get_layer(group.features).output
     inputs = keras.Input(features.shape[1:], dtype="float32", name="features")
     x = inputs
-    for name in TRAINED_LAYERS[finetune]:
+    for name in group.layers:
         x = model.get_layer(name)(x)
     return keras.Model(model.input, features), keras.Model(inputs, x)
 
 
-class FeatureBatches(keras.utils.PyDataset):
-    """One epoch's batches of cached features, in an order that is a function of seed and epoch.
-
-    Args:
-        table: what `compute_features` gives.
-        batch_size: clips in a batch; the last one may be smaller.
-        order: numbers of the rows, in the order in which they are seen.
-        first_step: batches that are left out, since they have been seen.
-    """
-
-    def __init__(self, table, batch_size, order, first_step=0):
-        super().__init__()
-        self._table = table
-        self._batch_size = batch_size
-        self._order = order[first_step * batch_size :]
-
-    def __len__(self):
-        return -(-len(self._order) // self._batch_size)
-
-    def __getitem__(self, index):
-        rows = self._table[self._order[index * self._batch_size : (index + 1) * self._batch_size]]
-        return (rows["features"], rows["target"], rows["weight"])
-
-
-def features_identity(frozen, *texts):
-    """A name for the features of a frozen net: a hash of its weights and of all else that they depend on."""
+def features_identity(frozen: keras.Model, *texts: str) -> str:
+    """Return a name for the features of a frozen model: a hash of its weights and of all else that they depend on."""
     digest = hashlib.sha256("\n".join(texts).encode())
     for array in frozen.get_weights():
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
 
 
-def compute_features(path, frozen, batches, rows, num_classes):
-    """Computes the features of a dataset's clips into a file, unless it is there.
+def compute_features(
+    path: Path, frozen: keras.Model, batches: Iterable[Any], rows: int, num_classes: int
+) -> np.ndarray:
+    """Compute the features of a dataset's clips into a file, unless it exists.
 
     Args:
         path: the file, `.npy`.
@@ -136,12 +112,11 @@ def compute_features(path, frozen, batches, rows, num_classes):
     Raises:
         ConfigError: the disk has no room for them.
     """
-    path = Path(path)
     hash_path = path.with_suffix(".sha256")
     if path.exists():
         if hash_path.exists() and hash_path.read_text(encoding="utf-8") == hash_of(path):
             return np.load(path, mmap_mode="r")
-        logger.warning("%s: damaged; its features are computed anew", path)
+        logger.warning("%s: damaged; its features are computed again", path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"unfinished-{path.name}")
     shape = frozen.output_shape[1:]

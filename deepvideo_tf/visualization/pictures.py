@@ -10,9 +10,12 @@ from deepvideo_tf.data.input.pipeline import DEFAULT_MAX_BAD_FRACTION, make_eval
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.evaluation.class_groups import ucf101_groups
 from deepvideo_tf.evaluation.scores import average_scores, read, scores_path
-from deepvideo_tf.metrics.hit_at_k import hits_at_k, probabilities
+from deepvideo_tf.metrics.hit_at_k import hits_at_k
+from deepvideo_tf.metrics.probabilities import probabilities
 from deepvideo_tf.models.first_layer import first_layer_filters, stream_views
-from deepvideo_tf.runs.checkpoints import find_checkpoint, load_run, read_description
+from deepvideo_tf.runs.checkpoints import find_checkpoint
+from deepvideo_tf.runs.run import load_run
+from deepvideo_tf.runs.state import read_description
 from deepvideo_tf.storage.paths import on_disk
 from deepvideo_tf.storage.writes import write_bytes_atomically, write_text_atomically
 from deepvideo_tf.visualization import plots

@@ -14,7 +14,7 @@ def histogram_config():
         model="feature_histograms",
         clip=dv.ClipSpec(num_frames=16, crop_size_px=32, flip=False),
         width=0.02,
-        histogram_words=10,
+        options=dv.HistogramConfig(words=10),
         cached_views=2,
         optimizer="adamw",
         num_epochs=3,

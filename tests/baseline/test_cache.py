@@ -16,18 +16,8 @@ from deepvideo_tf.baseline.classifier import build_classifier, set_codebooks, ve
 from deepvideo_tf.baseline.feature_process import FeatureProcess
 from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
 from deepvideo_tf.errors import ShardError
-from tests.conftest import flip_a_bit
-
-CLIP = dv.ClipSpec(num_frames=8, crop_size_px=32)
-WORDS, VIEWS = 8, 2
-
-
-def compute(shards_dir, *, num_workers=2, clip=CLIP, words=WORDS, max_bad_fraction=0.01):
-    codebooks = cache.learn_codebooks(shards_dir, clip, words, num_workers=num_workers)
-    vectors = cache.clip_vectors(
-        shards_dir, "train", clip, codebooks, VIEWS, max_bad_fraction=max_bad_fraction, num_workers=num_workers
-    )
-    return codebooks, vectors
+from tests.support.files import flip_a_bit
+from tests.support.histograms import CLIP, VIEWS, WORDS, compute
 
 
 def every_row(vectors, view=0):
@@ -134,7 +124,7 @@ def test_a_damaged_file_is_told_of_and_computed_anew(computed, shards, damaged, 
 SCRIPT = """
 import sys
 from pathlib import Path
-from tests.baseline.test_cache import compute
+from tests.support.histograms import compute
 print("begun", flush=True)
 compute(Path(sys.argv[1]))
 """

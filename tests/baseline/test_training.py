@@ -16,11 +16,11 @@ from deepvideo_tf.config import FEATURE_HISTOGRAMS
 from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
 from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError
 from deepvideo_tf.evaluation.scores import score_run
-from deepvideo_tf.metrics.hit_at_k import probabilities
-from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.metrics.probabilities import probabilities
+from deepvideo_tf.runs.run import load_run
 from deepvideo_tf.visualization.pictures import choose_pictures, draw_pictures
-from tests.conftest import flip_a_bit
-from tests.training.test_train import checkpoint_names
+from tests.support.files import flip_a_bit
+from tests.support.runs import checkpoint_names
 
 
 class Killed(BaseException):
@@ -131,8 +131,6 @@ def test_networks_do_not_start_from_it(histogram_run, histogram_shards, small_co
         {"mixup_alpha": 0.1},
         {"cached_views": 0},
         {"cached_views": 6},
-        {"histogram_words": 0},
-        {"hidden_layers": 3},
     ],
 )
 def test_what_it_cannot_do_is_refused(wrong):
@@ -148,7 +146,9 @@ def test_a_part_of_damage_that_is_none_is_refused(histogram_shards, histogram_co
 
 
 def test_two_hidden_layers_and_several_labels(histogram_shards, histogram_config, tmp_path):
-    config = replace(histogram_config, hidden_layers=2, loss="sigmoid", class_weights="balanced", num_epochs=1)
+    config = replace(
+        histogram_config, options=dv.HistogramConfig(10, 2), loss="sigmoid", class_weights="balanced", num_epochs=1
+    )
     dv.train(config, histogram_shards, tmp_path / "run")
     run = load_run(tmp_path / "run")
     assert [layer.name for layer in run.model.layers if "hidden" in layer.name] == ["hidden1", "hidden2"]

@@ -4,7 +4,7 @@ import pytest
 
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.evaluation.class_groups import UCF101_GROUPS, check_groups, read_groups, ucf101_groups
-from tests.conftest import real_data
+from tests.support.repository import real_data
 
 
 def test_the_groups_are_the_papers():

@@ -15,8 +15,8 @@ from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError
 from deepvideo_tf.evaluation import protocol as evaluation
 from deepvideo_tf.evaluation import scores as scores_module
 from deepvideo_tf.evaluation.scores import Scores, read, scores_path
-from deepvideo_tf.runs.checkpoints import load_run
-from tests.conftest import flip_a_bit, rewrite_manifest
+from deepvideo_tf.runs.run import load_run
+from tests.support.files import flip_a_bit, rewrite_manifest
 
 
 @pytest.fixture

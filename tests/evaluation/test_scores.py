@@ -10,9 +10,9 @@ from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError
 from deepvideo_tf.evaluation import scores as scores_module
 from deepvideo_tf.evaluation.scores import Scores, average_scores, in_time_order, read, save, score_run, scores_path
-from deepvideo_tf.metrics.hit_at_k import probabilities
-from deepvideo_tf.runs.checkpoints import load_run
-from tests.conftest import flip_a_bit
+from deepvideo_tf.metrics.probabilities import probabilities
+from deepvideo_tf.runs.run import load_run
+from tests.support.files import flip_a_bit
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.shards.test_build import hashes
+from tests.support.files import hashes
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 NUM_SHARDS = 5

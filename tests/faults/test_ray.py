@@ -18,7 +18,7 @@ from deepvideo_tf.data.shards.build import read_manifest
 from deepvideo_tf.data.video.decode_process import DecoderProcess
 from deepvideo_tf.errors import ConfigError, ShardError
 from deepvideo_tf.execution import engines
-from tests.data.shards.test_build import hashes
+from tests.support.files import hashes
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 cluster_utils = pytest.importorskip("ray.cluster_utils", reason="needs the extra ray")
@@ -287,10 +287,12 @@ def test_no_cluster(videos, tmp_path):
 def test_ray_on_this_machine_alone(videos, undisturbed, tmp_path):
     """In a process of its own: with no address a cluster is started, and stopped."""
     code = (
-        "import deepvideo_tf as dv; from tests.faults.test_ray import build, read_list; from pathlib import Path; "
+        "import deepvideo_tf as dv; from pathlib import Path; "
         f"data = Path({str(videos.video_root)!r}).parent; "
-        "videos = read_list(data / 'trainlist01.txt', data / 'videos', data / 'classes.txt'); "
-        f"build(videos, {str(tmp_path / 'shards')!r}, engine='ray', num_workers=2)"
+        "videos = dv.read_list(data / 'trainlist01.txt', data / 'videos', data / 'classes.txt'); "
+        "spec = dv.ShardSpec(clips_per_video=4, frame_size_px=100); "
+        f"dv.build_shards(videos, {str(tmp_path / 'shards')!r}, split='train', spec=spec, num_shards={NUM_SHARDS}, "
+        "engine='ray', num_workers=2)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

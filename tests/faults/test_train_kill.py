@@ -12,7 +12,8 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.runs import checkpoints
-from tests.training.test_train import checkpoint_names
+from deepvideo_tf.storage.files import hash_of
+from tests.support.runs import checkpoint_names
 
 TRAIN = Path(sysconfig.get_path("scripts")) / "deepvideo-train"
 NUM_EPOCHS = 15
@@ -59,7 +60,7 @@ def stop_at(command, workdir, number, steps, delay_s):
 
 def assert_whole(workdir):
     for path in (workdir / "checkpoints").glob("[bs]*"):
-        assert checkpoints._hash_of(path) == checkpoints.NAME.fullmatch(path.name)[3]
+        assert hash_of(path)[: checkpoints.HASH_DIGITS] == checkpoints.NAME.fullmatch(path.name)[3]
 
 
 def assert_stopped(number, status, errors):

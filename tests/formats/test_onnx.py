@@ -10,7 +10,7 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.runs.run import load_run
 
 
 def test_the_same_model_in_any_batch(small_run, tmp_path):

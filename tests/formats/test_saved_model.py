@@ -17,7 +17,7 @@ from deepvideo_tf.data.shards.records import record_to_dict
 from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.formats import saved_model
 from deepvideo_tf.formats.saved_model import latest_version
-from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.runs.run import load_run
 
 # Runs without this package: only TensorFlow, NumPy and what they bring.
 SERVE = """

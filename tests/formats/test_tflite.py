@@ -14,7 +14,7 @@ import deepvideo_tf as dv
 from deepvideo_tf.config import MODEL_NAMES
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError
 from deepvideo_tf.formats.tflite import QUANTIZATIONS, _quantized, convert
-from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.runs.run import load_run
 
 # How far the probabilities of a random net may be from Keras's.
 TOLERANCES = {"float32": 1e-5, "float16": 0.01, "dynamic_int8": 0.1, "int8": 0.1}

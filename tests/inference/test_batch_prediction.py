@@ -12,7 +12,7 @@ import deepvideo_tf as dv
 from deepvideo_tf.data.annotations import read_video_paths
 from deepvideo_tf.errors import AnnotationError, ConfigError, ModelFileError, ShardError
 from deepvideo_tf.inference.batch_prediction import MANIFEST_NAME
-from tests.conftest import flip_a_bit
+from tests.support.files import flip_a_bit
 
 NUM_SHARDS = 3
 

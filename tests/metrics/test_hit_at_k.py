@@ -1,19 +1,15 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sklearn.metrics import average_precision_score, coverage_error
+from sklearn.metrics import coverage_error
 
-from deepvideo_tf.config import ClipSpec, ModelCard, ShardSpec
-from deepvideo_tf.metrics.hit_at_k import (
-    HitAtK,
-    average_precision,
-    hits_at_k,
-    probabilities,
-    weighted_average_precision,
-)
+from deepvideo_tf.metrics import METRICS, training_metrics
+from deepvideo_tf.metrics.hit_at_k import HitAtK, hits_at_k
 
 
 def reference(is_true, scores, k):
@@ -86,45 +82,20 @@ def test_bad_k(k):
         HitAtK(k)
 
 
-@st.composite
-def many_examples(draw):
-    """Scores on a coarse grid, so that there are ties; a class may be without a positive."""
-    shape = (draw(st.integers(1, 30)), draw(st.integers(1, 4)))
-    is_true = draw(hnp.arrays(bool, shape))
-    return is_true, draw(hnp.arrays(np.float64, shape, elements=st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0, np.nan])))
+def test_registered_metrics_have_the_names_of_the_registry():
+    assert [metric.name for metric in training_metrics()] == list(METRICS)
 
 
-@given(many_examples())
-def test_average_precision_agrees_with_scikit_learn(case):
-    is_true, scores = case
-    found = average_precision(is_true, scores)
-    for label, value in enumerate(found):
-        if is_true[:, label].any():
-            known = np.where(np.isnan(scores[:, label]), -9, scores[:, label])
-            assert value == pytest.approx(average_precision_score(is_true[:, label], known))
-        else:
-            assert np.isnan(value)
+@pytest.mark.parametrize("metric", training_metrics(), ids=METRICS)
+@given(case=cases())
+def test_registered_metrics_are_the_same_in_keras_and_numpy(metric, case):
+    is_true, scores, _ = case
+    values = keras.ops.convert_to_numpy(metric.values(is_true.astype("float32"), scores))
+    np.testing.assert_allclose(values, metric.numpy_values(is_true, scores), atol=1e-6)
 
 
-@given(many_examples(), st.integers(0, 99))
-def test_weighted_average_precision_agrees_with_scikit_learn(case, seed):
-    is_true, scores = case[0][:, 0], np.nan_to_num(case[1][:, 0], nan=-9)
-    weights = np.random.default_rng(seed).integers(0, 3, (4, len(scores))).astype(np.uint16)
-    for row, value in zip(weights, weighted_average_precision(is_true, scores, weights), strict=True):
-        if (row * is_true).any():
-            assert value == pytest.approx(average_precision_score(is_true, scores, sample_weight=row))
-        else:
-            assert np.isnan(value)
-
-
-def test_average_precision_of_large_sets_with_many_ties():
-    rng = np.random.default_rng(0)
-    is_true, scores = rng.random((5000, 3)) < 0.1, rng.integers(0, 40, (5000, 3)) / 40
-    expected = [average_precision_score(is_true[:, label], scores[:, label]) for label in range(3)]
-    np.testing.assert_allclose(average_precision(is_true, scores), expected)
-
-
-@pytest.mark.parametrize(("loss", "expected"), [("softmax", [0.25, 0.75]), ("sigmoid", [0.5, 0.75])])
-def test_probabilities_are_what_the_loss_makes_of_logits(loss, expected):
-    card = ModelCard("single_frame", ("a", "b"), ClipSpec(), ShardSpec(), loss)
-    np.testing.assert_allclose(probabilities(card, np.array([[0.0, np.log(3)]], np.float32)), [expected], rtol=1e-6)
+def test_chance_is_the_mean_over_random_rankings():
+    is_true = np.array([[True, False, False, False], [True, True, False, False]])
+    every = [hits_at_k(is_true, np.array([order, order]), 2) for order in itertools.permutations(range(4))]
+    chance = HitAtK(2).chance(is_true.sum(axis=1), 4, weights=np.array([1, 3]))
+    assert chance == pytest.approx(np.average(np.mean(every, axis=0), weights=[1, 3]))

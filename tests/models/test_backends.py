@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deepvideo_tf.config import MODEL_NAMES
-from tests.conftest import REPOSITORY
+from tests.support.repository import REPOSITORY
 
 SCRIPT = REPOSITORY / "tests/support/backend_answers.py"
 

@@ -59,10 +59,21 @@ def test_the_graph_that_tensorflow_runs_multiplies_as_often(name):
     assert sum(layer.multiply_adds for layer in dv.describe(model)) == total
 
 
+def test_depthwise_and_separable_convolutions_and_batch_normalization():
+    image = keras.Input((8, 6, 3))
+    x = keras.layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2, name="depthwise")(image)
+    x = keras.layers.BatchNormalization(name="normalization")(x)
+    x = keras.layers.SeparableConv2D(5, 3, strides=2, padding="same", name="separable")(x)
+    layers = {layer.name: layer for layer in dv.describe(keras.Model(image, x))}
+    assert layers["depthwise"].multiply_adds == 8 * 6 * 3 * 3 * 3 * 2
+    assert layers["separable"].multiply_adds == 4 * 3 * (3 * 3 * 6 + 6 * 5)
+    assert (layers["normalization"].parameters, layers["normalization"].multiply_adds) == (4 * 6, 0)
+
+
 def test_other_layers_with_weights_are_refused():
     image = keras.Input((4, 4, 3))
-    model = keras.Model(image, keras.layers.DepthwiseConv2D(3, name="deep")(image))
-    with pytest.raises(ValueError, match="in Conv2D and Dense layers only. Received: deep, a DepthwiseConv2D"):
+    model = keras.Model(image, keras.layers.Conv2DTranspose(2, 3, name="wide")(image))
+    with pytest.raises(ValueError, match="Conv2D, DepthwiseConv2D, .* Received: wide, a Conv2DTranspose"):
         dv.describe(model)
 
 

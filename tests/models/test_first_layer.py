@@ -59,5 +59,5 @@ def test_models_without_them_are_refused():
         dv.stream_views(dv.single_frame(3, crop_size_px=20, width=0.02), np.zeros((1, 1, 20, 20, 3), np.uint8))
     inputs = keras.Input((4,))
     dense = keras.Model(inputs, keras.layers.Dense(2)(inputs), name="dense")
-    with pytest.raises(ConfigError, match="first convolution, conv1. Received: dense"):
+    with pytest.raises(ConfigError, match="a model of this package, as built. Received: dense"):
         dv.first_layer_filters(dense)

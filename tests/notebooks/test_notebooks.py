@@ -13,7 +13,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 from PIL import Image
 
-from tests.conftest import REPOSITORY
+from tests.support.repository import REPOSITORY
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 MACHINE_PATH = re.compile(r"(?<![\w.])(/(?:home|root|work|tmp|usr|Users|content|mnt)/|[A-Z]:\\)")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.programs.test_programs import one_line, real_videos, succeeded  # noqa: F401 - a fixture
+from tests.support.programs import one_line, succeeded
 
 SMALL = (
     "--model=feature_histograms",
@@ -26,7 +26,7 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def shards(run_program, real_videos, tmp_path_factory):  # noqa: F811
+def shards(run_program, real_videos, tmp_path_factory):
     shards_dir = tmp_path_factory.mktemp("baseline") / "shards"
     succeeded(
         run_program(
@@ -51,7 +51,7 @@ def run(run_program, shards, tmp_path_factory):
     return workdir
 
 
-def test_trained_evaluated_and_asked(run_program, shards, run, real_videos):  # noqa: F811
+def test_trained_evaluated_and_asked(run_program, shards, run, real_videos):
     out = succeeded(run_program("evaluate", f"--workdir={run}", f"--shards_dir={shards}", "--motion"))
     assert "video Hit@1" in out
     result = json.loads((run / "evaluation-test.json").read_text())

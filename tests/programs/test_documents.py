@@ -23,8 +23,8 @@ import tensorflow as tf
 
 import deepvideo_tf as dv
 from deepvideo_tf.data.annotations import is_for_validation
-from tests.conftest import REPOSITORY, real_data
-from tests.programs.test_programs import PROGRAMS
+from tests.support.programs import PROGRAMS
+from tests.support.repository import REPOSITORY, real_data
 
 DOCS = REPOSITORY / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), REPOSITORY / "README.md", REPOSITORY / "BUILD.md"])

@@ -12,54 +12,9 @@ from PIL import Image
 
 import deepvideo_tf as dv
 from deepvideo_tf.config import FUSIONS, MODEL_NAMES
-from tests.conftest import REPOSITORY, flip_a_bit, rewrite_manifest
-
-PROGRAMS = (
-    "build-shards",
-    "check-parity",
-    "demo",
-    "describe",
-    "evaluate",
-    "export-onnx",
-    "export-saved-model",
-    "export-tflite",
-    "inspect-shards",
-    "make-synthetic",
-    "predict",
-    "predict-many",
-    "report",
-    "serve",
-    "train",
-    "verify-shards",
-)
-
-
-def succeeded(result):
-    assert result.returncode == 0, result.stderr
-    assert "Traceback" not in result.stderr
-    assert "Next: " in result.stdout
-    return result.stdout
-
-
-def one_line(result, *words):
-    """The program failed with one line that holds these words."""
-    assert result.returncode not in (0, -6, -9, -11)
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    assert ": error: " in lines[0]
-    assert all(word in lines[0] for word in words), lines[0]
-    return lines[0]
-
-
-@pytest.fixture(scope="module")
-def real_videos(ucf101_6, tmp_path_factory):
-    """Two real classes of six videos each, as a folder of classes."""
-    root = tmp_path_factory.mktemp("real") / "videos"
-    for name in ("Surfing", "PlayingPiano"):
-        (root / name).mkdir(parents=True)
-        for video in sorted((ucf101_6 / "videos" / name).iterdir())[::8][:6]:
-            (root / name / video.name).symlink_to(video)
-    return root
+from tests.support.files import flip_a_bit, rewrite_manifest
+from tests.support.programs import PROGRAMS, one_line, succeeded
+from tests.support.repository import REPOSITORY
 
 
 def test_the_path_from_videos_to_predictions(run_program, real_videos, tmp_path):

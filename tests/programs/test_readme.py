@@ -10,8 +10,8 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.data.annotations import hold_out
-from tests.conftest import REPOSITORY
-from tests.programs.test_programs import PROGRAMS
+from tests.support.programs import PROGRAMS
+from tests.support.repository import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

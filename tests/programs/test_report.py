@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs.test_programs import one_line, succeeded
+from tests.support.programs import one_line, succeeded
 
 
 @pytest.mark.parametrize(

@@ -5,30 +5,10 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from PIL import Image
 
 from deepvideo_tf.config import FINETUNE_MODES
 from deepvideo_tf.reporting.page import write_pages
-from deepvideo_tf.reporting.tables import make_findings, make_tables
-from tests.reporting.test_tables import SPEED, evaluation, fold
-
-
-def made_report(folder, folds):
-    Image.new("RGB", (4, 4), "red").save(folder / "filters.png")
-    return {
-        "title": "Videos & <b>more</b>",
-        "about": "Some videos.",
-        "with_frames": False,
-        "data": {"text": "3 classes.", "test_videos": 12},
-        "made": {"size": "Small.", "text": "By us."},
-        "findings": make_findings(folds),
-        "tables": make_tables(folds, SPEED, {}),
-        "chart": {"file": "filters.png", "caption": "Table 1"},
-        "pictures": [
-            {"name": "filters", "file": "filters.png", "title": "Filters", "caption": 'a "red" <one>', "of": "multires"}
-        ],
-        "commands": ["deepvideo-train --workdir='a <b>'"],
-    }
+from tests.support.reports import evaluation, fold, made_report
 
 
 class Reader(HTMLParser):

@@ -8,7 +8,7 @@ from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.reporting import plan as planning
 from deepvideo_tf.reporting.plan import Plan, TransferSource, build_steps, crop_size_px, make_plan, run_steps
 from deepvideo_tf.reporting.presets import NETWORKS, PRESETS, Preset
-from tests.conftest import real_data
+from tests.support.repository import real_data
 
 PLAN = Plan(width=0.25, num_epochs=3, budget_minutes=30, estimated_minutes=20)
 
@@ -93,7 +93,7 @@ def test_the_baseline_cannot_be_fine_tuned(judged_shards, tmp_path):
         model="feature_histograms",
         clip=dv.ClipSpec(num_frames=16, crop_size_px=32, flip=False),
         width=0.02,
-        histogram_words=4,
+        options=dv.HistogramConfig(words=4),
         cached_views=1,
         num_epochs=1,
     )

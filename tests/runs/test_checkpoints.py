@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,21 +18,18 @@ import deepvideo_tf as dv
 from deepvideo_tf.data.input.pipeline import make_dataset
 from deepvideo_tf.data.input.reader import record_names
 from deepvideo_tf.errors import ModelFileError, TrainingError
-from deepvideo_tf.runs import checkpoints
-from deepvideo_tf.runs.checkpoints import NAME, Progress, find_checkpoint, load_run, read_description
-from deepvideo_tf.training import tensorboard
-from deepvideo_tf.training import train as fit
-from tests.conftest import flip_a_bit
-from tests.training.test_train import checkpoint_names
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing may catch it."""
-
-
-def train_often_saved(config, shards_dir, workdir, **arguments):
-    """Trains with a checkpoint after every step."""
-    return dv.train(config, shards_dir, workdir, checkpoint_minutes=0, **arguments)
+from deepvideo_tf.runs import checkpoints, state
+from deepvideo_tf.runs.checkpoints import NAME, find_checkpoint
+from deepvideo_tf.runs.run import load_run
+from deepvideo_tf.runs.state import Progress, read_description
+from deepvideo_tf.storage import writes
+from deepvideo_tf.storage.files import hash_of
+from deepvideo_tf.training import loop, tensorboard
+from deepvideo_tf.training.executors.local import LocalExecutor
+from deepvideo_tf.training.loop import TrainingLoop
+from deepvideo_tf.training.sources.clips import ClipSource
+from tests.support.files import flip_a_bit
+from tests.support.runs import Killed, checkpoint_names, train_often_saved
 
 
 @pytest.fixture
@@ -96,29 +92,28 @@ def killed_at(owner, name, number, word=""):
 def assert_whole(workdir):
     """Every checkpoint that has a name is what its name says."""
     for path in (workdir / "checkpoints").glob("[bs]*"):  # the best and the last ones, not what is unfinished
-        assert checkpoints._hash_of(path) == NAME.fullmatch(path.name)[3]
+        assert hash_of(path)[: checkpoints.HASH_DIGITS] == NAME.fullmatch(path.name)[3]
 
 
 # Where a run is killed, again and again, and how far its checkpoints then reach. The first epoch is the best.
 KILLS = [
-    ((fit, "_train_epoch", 1), 0),  # before the first step
-    ((checkpoints, "_generator_states", 1), 0),  # in the middle of a write
-    ((checkpoints, "_generator_states", 2), 1),
-    ((checkpoints, "_hash_of", 1, "unfinished"), 1),  # between a write and its hash
+    ((LocalExecutor, "train_epoch", 1), 0),  # before the first step
+    ((state, "generators_of", 1), 0),  # in the middle of a write
+    ((state, "generators_of", 2), 1),
+    ((checkpoints, "hash_of", 1, "unfinished"), 1),  # between a write and its hash
     ((os, "replace", 2, "step-"), 2),  # between hash and name
-    ((fit._WhileJudging, "on_test_batch_end", 1), 3),  # in validation
-    ((fit, "_write_history", 1), 3),  # between validation and history
+    ((TrainingLoop, "after_validation_batch", 1), 3),  # in validation
+    ((loop, "write_history", 1), 3),  # between validation and history
     ((tensorboard.TensorBoard, "write", 1), 3),  # between history and checkpoint
-    ((checkpoints, "_link", 1), 3),  # before the best gets its name
+    ((os, "link", 1), 3),  # before the best gets its name
     ((os, "replace", 1, "step-"), 3),  # between that and the name of the last one
-    ((fit, "_train_epoch", 2), 3),  # between two epochs
-    ((checkpoints, "_generator_states", 1), 3),
-    ((checkpoints, "sync", 6), 6),  # between the last step's name and the removal of older ones
-    ((checkpoints, "sync", 2), 6),  # the same after its validation
+    ((LocalExecutor, "train_epoch", 2), 3),  # between two epochs
+    ((state, "generators_of", 2), 3),  # in a write; the first call reads the checkpoint
+    ((writes, "sync", 6, "checkpoints"), 6),  # between the last step's name and the removal of older ones
+    ((writes, "sync", 2, "checkpoints"), 6),  # the same after its validation
 ]
 
 
-@pytest.mark.usefixtures("no_export")
 def test_a_run_killed_everywhere_ends_the_same(tiny_config, judged_shards, tiny_run, tmp_path):
     for place, reached in KILLS:
         with killed_at(*place):
@@ -129,12 +124,13 @@ def test_a_run_killed_everywhere_ends_the_same(tiny_config, judged_shards, tiny_
     assert_same_run(tmp_path, tiny_run)
 
 
-@pytest.mark.usefixtures("no_export")
 def test_a_run_killed_in_its_first_checkpoint_goes_on(tiny_config, judged_shards, tiny_run, tmp_path):
     """That checkpoint is the best one, and has that name and the unfinished one."""
     with killed_at(os, "replace", 1, "step-"):
         dv.train(tiny_config, judged_shards, tmp_path)
-    assert [name.split("-")[0] for name in checkpoint_names(tmp_path)] == ["best", "unfinished.weights.h5"]
+    (best,) = (tmp_path / "checkpoints").iterdir()
+    assert best.name.startswith("best-")
+    os.link(best, tmp_path / "checkpoints/unfinished.weights.h5")  # which a real kill leaves
     dv.train(tiny_config, judged_shards, tmp_path)
     assert_whole(tmp_path)
     assert_same_end(tmp_path, tiny_run)
@@ -142,12 +138,14 @@ def test_a_run_killed_in_its_first_checkpoint_goes_on(tiny_config, judged_shards
 
 def record_clips(monkeypatch):
     """Lists, one for each start of training, of the clips' hashes in each batch that it draws."""
-    starts, original = [], fit._datasets
+    starts, datasets = [], {}
+    prepare, original = ClipSource.prepare, ClipSource.batches
 
-    def recorded(*arguments):
-        training, validation = original(*arguments)
+    def recorded_prepare(self):
         starts.append([])
+        prepare(self)
 
+    def recorded_batches(self, epoch, first_step):
         def remember(clips):
             starts[-1].append([hashlib.sha256(clip.tobytes()).hexdigest() for clip in clips])
             return clips
@@ -155,14 +153,15 @@ def record_clips(monkeypatch):
         def with_memory(clips, targets, weights):
             return tf.ensure_shape(tf.numpy_function(remember, [clips], tf.uint8), clips.shape), targets, weights
 
-        batches = training(0, 0).map(with_memory)
-        return (lambda epoch, first_step: batches), validation
+        if self not in datasets:  # each pass over one dataset is the next epoch's
+            datasets[self] = original(self, epoch, first_step).map(with_memory)
+        return datasets[self]
 
-    monkeypatch.setattr(fit, "_datasets", recorded)
+    monkeypatch.setattr(ClipSource, "prepare", recorded_prepare)
+    monkeypatch.setattr(ClipSource, "batches", recorded_batches)
     return starts
 
 
-@pytest.mark.usefixtures("no_export")
 def test_a_run_stopped_after_every_step_sees_every_clip_once_an_epoch(
     tiny_config, judged_shards, tmp_path, monkeypatch
 ):
@@ -199,16 +198,15 @@ def test_a_run_stopped_after_every_step_sees_every_clip_once_an_epoch(
     assert [path.name.split("-")[1] for path in steps(tmp_path / "run")] == ["00000004", "00000003", "00000002"]
 
 
-@pytest.mark.usefixtures("no_export")
 def test_a_run_stopped_in_validation_has_only_that_to_do(tiny_config, judged_shards, tiny_run, tmp_path, monkeypatch):
-    original = fit._WhileJudging.on_test_batch_end
+    original = TrainingLoop.after_validation_batch
 
     def stopping(self, *arguments, **named):
         signal.raise_signal(signal.SIGTERM)
         original(self, *arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit._WhileJudging, "on_test_batch_end", stopping)
+        patch.setattr(TrainingLoop, "after_validation_batch", stopping)
         with pytest.raises(KeyboardInterrupt, match="after step 3: the same command"):
             dv.train(tiny_config, judged_shards, tmp_path)
     progress = read_description(find_checkpoint(tmp_path, best=False)).progress
@@ -256,7 +254,6 @@ VARIANTS = {
 }
 
 
-@pytest.mark.usefixtures("no_export")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_way_to_train_goes_on_to_the_bit(tiny_config, judged_shards, tmp_path, variant):
     def kill(seen, in_all):
@@ -296,7 +293,6 @@ class TestDamage:
         assert find_checkpoint(copied, best=False) == before
         assert not caplog.records
 
-    @pytest.mark.usefixtures("no_export")
     def test_the_run_ends_the_same(self, copied, tiny_run, tiny_config, judged_shards, caplog):
         newest, before, _ = steps(copied)
         flip_a_bit(newest)
@@ -365,7 +361,7 @@ class TestNonFinite:
     def test_the_loss_stops_the_run_and_names_the_clips(
         self, tiny_config, tiny_run, judged_shards, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr(fit, "_learning_rate", lambda run, step: 1e-3 if step < 3 else 1e30)
+        monkeypatch.setattr(loop, "learning_rate_at", lambda config, step, *_: 1e-3 if step < 3 else 1e30)
         config = tiny_config
         with pytest.raises(TrainingError, match=r"the loss is \w+ at step (\d): .* 12 clips of its batch") as caught:
             dv.train(config, judged_shards, tmp_path)
@@ -392,14 +388,13 @@ class TestBest:
     @staticmethod
     def play_validation(monkeypatch, *hits):
         """Lets validation find these Hit@1."""
-        original, left = fit.after_epoch, iter(hits)
+        original, left = loop.after_epoch, iter(hits)
 
         def played(progress, config, logs):
             return original(progress, config, logs | {"val_hit_at_1": next(left)})
 
-        monkeypatch.setattr(fit, "after_epoch", played)
+        monkeypatch.setattr(loop, "after_epoch", played)
 
-    @pytest.mark.usefixtures("no_export")
     def test_the_best_by_validation_is_kept_and_used(self, tiny_config, judged_shards, tmp_path, monkeypatch):
         self.play_validation(monkeypatch, 0.1, 0.9, 0.5, 0.4, 0.3, 0.9)
         dv.train(replace(tiny_config, num_epochs=5), judged_shards, tmp_path)
@@ -416,15 +411,16 @@ class TestBest:
         assert best[0] == 0.9
         return {"best": best}
 
-    def test_the_best_is_a_copy_where_there_are_no_links(self, tiny_run, tmp_path, monkeypatch):
+    def test_the_best_is_a_copy_where_there_are_no_links(
+        self, tiny_config, judged_shards, tiny_run, tmp_path, monkeypatch
+    ):
         def refuse(*_):
             raise OSError("no links here")
 
-        source = find_checkpoint(tiny_run, best=False)
         monkeypatch.setattr(os, "link", refuse)
-        checkpoints._link(source, tmp_path / "best.h5")
-        assert [path.name for path in Path(tmp_path).iterdir()] == ["best.h5"]
-        assert (tmp_path / "best.h5").read_bytes() == source.read_bytes()
+        dv.train(tiny_config, judged_shards, tmp_path, checkpoint_minutes=0)
+        assert checkpoint_names(tmp_path) == checkpoint_names(tiny_run)
+        assert_whole(tmp_path)
 
 
 def test_damaged_checkpoints_do_not_push_out_whole_ones(tiny_config, judged_shards, tiny_run, copied):

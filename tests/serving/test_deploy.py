@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
 from tests.support.client import free_port
+from tests.support.repository import REPOSITORY
 
 DEPLOY = (REPOSITORY / "docs/deploy.md").read_text(encoding="utf-8")
 

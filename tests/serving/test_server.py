@@ -17,7 +17,6 @@ import pytest
 import tensorflow as tf
 
 import deepvideo_tf as dv
-from tests.conftest import flip_a_bit
 from tests.support.client import (
     JSON,
     JSON_LENGTH,
@@ -32,6 +31,7 @@ from tests.support.client import (
     tensor,
     v2_body,
 )
+from tests.support.files import flip_a_bit
 
 MAX_REQUEST_BYTES = 4 << 20
 

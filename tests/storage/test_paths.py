@@ -11,14 +11,15 @@ from deepvideo_tf.data.shards.build import read_manifest, verify_shards
 from deepvideo_tf.errors import ConfigError, ShardError
 from deepvideo_tf.runs.checkpoints import find_checkpoint
 from deepvideo_tf.storage import paths
+from deepvideo_tf.storage.files import hash_of, remove_tree, working_copy
 from deepvideo_tf.storage.paths import RemotePath, to_path
-from deepvideo_tf.storage.writes import hash_of, write_text_atomically
+from deepvideo_tf.storage.writes import write_text_atomically
 
 
 def test_paths_on_a_disk_are_pathlibs():
     for path in ("a/b", "/a/b", "C:/a", "a://b".replace("://", ":"), Path("a")):
         assert to_path(path) == Path(path)
-        assert not paths.is_remote(path)
+        assert paths.is_on_disk(path)
     assert to_path("file:///a/b") == Path("/a/b")
 
 
@@ -29,7 +30,7 @@ def test_addresses_are_put_together_as_paths_are():
     assert str(path.with_suffix(".json")) == "gs://bucket/a/b.tar.json"
     assert path.with_name("c") == RemotePath("gs://bucket/a/c")
     assert to_path(path) is path
-    assert paths.is_remote(path)
+    assert not paths.is_on_disk("a", path)
     with pytest.raises(TypeError):
         Path(path)
 
@@ -68,10 +69,13 @@ def test_objects_are_written_read_and_removed(tmp_path):
         assert file.read(1) == b"h"
     path.rename(folder / "b.txt")
     assert list(folder.iterdir()) == [folder / "b.txt"]
-    copy = paths.download(folder / "b.txt", tmp_path)
-    paths.upload(copy, path)
+    copy = (folder / "b.txt").download(tmp_path)
+    path.upload(copy)
     assert hash_of(path) == hash_of(copy)
-    paths.remove_tree(folder)
+    with working_copy(path) as local:
+        assert local.read_bytes() == copy.read_bytes()
+    assert not local.exists()
+    remove_tree(folder)
     assert not path.exists()
 
 
@@ -84,15 +88,13 @@ def short_config(tiny_config):
 def short_run(small_shards, short_config, tmp_path_factory):
     """A run in a folder, without an export."""
     workdir = tmp_path_factory.mktemp("runs") / "short"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("deepvideo_tf.training.train.export_saved_model", lambda workdir, export_dir: None)
-        dv.train(short_config, small_shards, workdir)
+    dv.train(short_config, small_shards, workdir)
     return workdir
 
 
 @pytest.mark.parametrize("kind", ["file", "ram"])
 def test_shards_and_runs_under_an_address_are_those_of_a_folder(
-    synthetic_videos, small_shards, short_config, short_run, no_export, tmp_path, kind
+    synthetic_videos, small_shards, short_config, short_run, tmp_path, kind
 ):
     place = f"file://{tmp_path}" if kind == "file" else f"ram://{tmp_path.name}"
     train, _ = hold_out(dv.read_folder(synthetic_videos), 0.25)

@@ -10,8 +10,10 @@ import keras
 import numpy as np
 
 from deepvideo_tf.data.input.pipeline import make_dataset
-from deepvideo_tf.runs.checkpoints import build_untrained, find_checkpoint, load_run, read_description
-from deepvideo_tf.training.optimization import compile_model
+from deepvideo_tf.runs.checkpoints import find_checkpoint
+from deepvideo_tf.runs.run import build_untrained, load_run
+from deepvideo_tf.runs.state import read_description
+from deepvideo_tf.training.optimization.optimizers import compile_model
 
 
 def batches(shards_dir, config):

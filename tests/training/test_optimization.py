@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -6,9 +7,11 @@ import numpy as np
 import pytest
 
 from deepvideo_tf.config import TrainConfig
-from deepvideo_tf.runs.checkpoints import Progress
-from deepvideo_tf.training import train as fit
-from deepvideo_tf.training.optimization import after_epoch, compile_model, learning_rate_at, loss_of
+from deepvideo_tf.runs.state import Progress
+from deepvideo_tf.training.optimization.losses import loss_of
+from deepvideo_tf.training.optimization.optimizers import compile_model
+from deepvideo_tf.training.optimization.schedule import after_epoch, learning_rate_at
+from deepvideo_tf.training.sources import base
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 30.0, -30.0]], np.float32)
 TARGETS = np.array([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]], np.float32)  # the first clip has two labels
@@ -196,10 +199,9 @@ class TestSteps:
 class TestClassWeights:
     @staticmethod
     def weights(monkeypatch, mode, counts):
-        monkeypatch.setattr(fit, "clips_by_class", lambda *_, **__: np.array(counts))
-        card = SimpleNamespace(classes=tuple("abcd"[: len(counts)]))
-        run = SimpleNamespace(config=TrainConfig(class_weights=mode), card=card, shards_dir=None, max_bad_fraction=0.01)
-        return fit._class_weights(run)
+        monkeypatch.setattr(base, "clips_by_class", lambda *_, **__: np.array(counts))
+        manifest = SimpleNamespace(classes=tuple("abcd"[: len(counts)]))
+        return base.TrainingShards(Path(), TrainConfig(class_weights=mode), manifest, None, 0.01).class_weights
 
     def test_balanced_weights_are_1_on_average_over_the_clips(self, monkeypatch):
         weights = self.weights(monkeypatch, "balanced", [10, 30, 60])

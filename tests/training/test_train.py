@@ -18,10 +18,14 @@ import deepvideo_tf as dv
 from deepvideo_tf.data.shards.build import read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
 from deepvideo_tf.formats.saved_model import exported_from
-from deepvideo_tf.runs.checkpoints import find_checkpoint, load_run, read_description
+from deepvideo_tf.runs.checkpoints import find_checkpoint
+from deepvideo_tf.runs.history import write_history
+from deepvideo_tf.runs.run import load_run
+from deepvideo_tf.runs.state import read_description
 from deepvideo_tf.training import tensorboard
-from deepvideo_tf.training import train as fit
-from tests.conftest import flip_a_bit, rewrite_manifest
+from deepvideo_tf.training.sources import base
+from tests.support.files import flip_a_bit, rewrite_manifest
+from tests.support.runs import checkpoint_names
 
 
 def test_a_run_holds_what_others_need(small_run, small_config, small_shards):
@@ -38,12 +42,6 @@ def test_a_run_holds_what_others_need(small_run, small_config, small_shards):
         assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1"]
     assert (small_run / "saved_model/1/saved_model.pb").is_file()
     assert not list(small_run.glob("unfinished*"))
-
-
-def checkpoint_names(workdir):
-    """They hold the hashes of the files: equal names are equal weights, optimiser states and all else, bit by bit."""
-    names = sorted(path.name for path in (workdir / "checkpoints").iterdir())
-    return [name for name in names if not name.startswith("damaged-")]
 
 
 def weights(workdir):
@@ -63,7 +61,7 @@ def test_training_is_reproducible_and_the_seed_matters(small_run, small_config, 
 
 def test_a_finished_run_is_left_alone(small_run, small_config, small_shards):
     before = {path: path.stat().st_mtime_ns for path in small_run.rglob("*")}
-    assert dv.train(small_config, small_shards, small_run) == small_run / "saved_model" / "1"
+    assert dv.train_and_export(small_config, small_shards, small_run) == small_run / "saved_model" / "1"
     after = {path: path.stat().st_mtime_ns for path in small_run.rglob("*")}
     assert {path.name for path in after if after[path] != before.get(path)} <= {".train.lock"}
 
@@ -90,7 +88,7 @@ def test_validation_is_judged_if_there_is_any(small_config, small_shards, tmp_pa
 def test_mixed_precision_trains_resumes_and_loads_as_float32(small_config, small_shards, tmp_path, policy):
     before = keras.config.dtype_policy().name
     config = replace(small_config, dtype_policy=policy, num_epochs=1)
-    dv.train(config, small_shards, tmp_path / "run")
+    dv.train_and_export(config, small_shards, tmp_path / "run")
     assert keras.config.dtype_policy().name == before
     assert load_run(tmp_path / "run").model.get_layer("fovea_conv1").compute_dtype == "float32"
     served = saved_types(tmp_path / "run/saved_model/1")
@@ -133,7 +131,7 @@ def pictures_in(workdir):
 
 
 def test_tensorboard_holds_pictures_and_the_run_is_the_same(
-    tiny_run, tiny_config, judged_shards, tmp_path, monkeypatch, no_export
+    tiny_run, tiny_config, judged_shards, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(tensorboard, "PICTURES_EVERY_S", 0)
     monkeypatch.setattr(tensorboard, "PICTURES_PAUSE", 0)
@@ -150,9 +148,7 @@ def test_tensorboard_holds_pictures_and_the_run_is_the_same(
     assert found[0, "pictures/predictions"] != found[1, "pictures/predictions"]
 
 
-def test_without_matplotlib_a_run_goes_on_and_says_so_once(
-    tiny_config, judged_shards, tmp_path, monkeypatch, no_export, caplog
-):
+def test_without_matplotlib_a_run_goes_on_and_says_so_once(tiny_config, judged_shards, tmp_path, monkeypatch, caplog):
     import deepvideo_tf
 
     monkeypatch.setattr(tensorboard, "PICTURES_EVERY_S", 0)
@@ -170,9 +166,9 @@ def test_without_matplotlib_a_run_goes_on_and_says_so_once(
 def test_whatever_became_of_the_history_a_run_goes_on(tmp_path, text):
     path = tmp_path / "history.csv"
     path.write_text(text, encoding="utf-8", errors="surrogateescape")
-    fit._write_history(tmp_path, 0, {"loss": 0.5})
-    fit._write_history(tmp_path, 1, {"loss": 0.25})
-    fit._write_history(tmp_path, 1, {"loss": 0.125})
+    write_history(tmp_path, 0, {"loss": 0.5})
+    write_history(tmp_path, 1, {"loss": 0.25})
+    write_history(tmp_path, 1, {"loss": 0.125})
     assert path.read_text() == "epoch,loss\n0,0.5\n1,0.125\n"
 
 
@@ -183,17 +179,24 @@ def test_a_run_is_exported_from_its_best_checkpoint_whatever_was_exported_before
     assert exported_from(workdir / "saved_model/1") == name
     card.write_text(card.read_text().replace(name, "step-00000001-0123456789abcdef.weights.h5"))
     config = read_description(find_checkpoint(workdir, best=True)).config
-    assert dv.train(config, small_shards, workdir) == workdir / "saved_model/2"
-    assert dv.train(config, small_shards, workdir) == workdir / "saved_model/2"
+    assert dv.train_and_export(config, small_shards, workdir) == workdir / "saved_model/2"
+    assert dv.train_and_export(config, small_shards, workdir) == workdir / "saved_model/2"
 
 
 def test_shards_are_counted_once_and_told_as_they_were(tiny_config, judged_shards, tmp_path, monkeypatch):
     """Counting reads every shard; a checkpoint must not take on the hash of manifests that change meanwhile."""
-    counting, hashing = Mock(wraps=fit.clips_by_class), Mock(wraps=fit._shards_hash)
-    monkeypatch.setattr(fit, "clips_by_class", counting)
-    monkeypatch.setattr(fit, "_shards_hash", hashing)
-    dv.train(replace(tiny_config, class_weights="balanced"), judged_shards, tmp_path, checkpoint_minutes=0)
-    assert (counting.call_count, hashing.call_count) == (1, 1)
+    counting = Mock(wraps=base.clips_by_class)
+    monkeypatch.setattr(base, "clips_by_class", counting)
+    shards_dir = shutil.copytree(judged_shards, tmp_path / "shards")
+    config = replace(tiny_config, class_weights="balanced")
+    before = base.read_training_shards(shards_dir, config, 0.01).hash
+
+    def change(*_):
+        rewrite_manifest(shards_dir / "train-manifest.json", fingerprint="other")
+
+    dv.train(config, shards_dir, tmp_path / "run", checkpoint_minutes=0, on_step=change)
+    assert counting.call_count == 1
+    assert {read_description(path).shards for path in (tmp_path / "run/checkpoints").iterdir()} == {before}
 
 
 class TestRefusals:
@@ -201,7 +204,7 @@ class TestRefusals:
     def test_a_file_where_a_folder_should_be(self, tiny_config, small_shards, tmp_path, name):
         (tmp_path / name).write_text("in the way")
         with pytest.raises(ModelFileError, match=rf"^{tmp_path / name}: [^\n{{}}]+$"):
-            dv.train(replace(tiny_config, num_epochs=1), small_shards, tmp_path)
+            dv.train_and_export(replace(tiny_config, num_epochs=1), small_shards, tmp_path)
 
     def test_a_workdir_that_is_a_file(self, tiny_config, small_shards, tmp_path):
         (tmp_path / "run").write_text("in the way")
@@ -293,7 +296,7 @@ def test_a_model_fitted_by_hand_becomes_a_run(tiny_config, judged_shards, tmp_pa
     np.testing.assert_array_equal(run.model.predict_on_batch(clips), model.predict_on_batch(clips))
     assert (run.config, run.card.classes) == (config, read_manifest(judged_shards, "train").classes)
     names = checkpoint_names(tmp_path / "run")
-    assert dv.train(config, judged_shards, tmp_path / "run").name == "1"  # the run is finished: it is only exported
+    assert dv.train_and_export(config, judged_shards, tmp_path / "run").name == "1"  # a finished run is only exported
     assert checkpoint_names(tmp_path / "run") == names
     with pytest.raises(ModelFileError, match="run: holds a run; give another folder"):
         dv.save_run(model, config, judged_shards, tmp_path / "run")

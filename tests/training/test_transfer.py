@@ -15,13 +15,13 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.data.input.pipeline import make_dataset
+from deepvideo_tf.data.input.tables import TableBatches
 from deepvideo_tf.data.shards.build import read_manifest
 from deepvideo_tf.errors import ModelFileError, TrainingError
-from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.runs.run import load_run
 from deepvideo_tf.training import transfer
-from tests.conftest import rewrite_manifest
-from tests.runs.test_checkpoints import Killed, train_often_saved
-from tests.training.test_train import checkpoint_names
+from tests.support.files import rewrite_manifest
+from tests.support.runs import Killed, checkpoint_names, train_often_saved
 
 CLASSES = ("moves_down", "moves_left", "moves_right", "moves_up")
 
@@ -57,7 +57,6 @@ def other_shards(judged_shards, tmp_path):
     return make
 
 
-@pytest.mark.usefixtures("no_export")
 @pytest.mark.parametrize(
     ("mode", "trained", "top_dropout"),
     [("top", {"logits"}, 0.9), ("top3", {"fc6", "fc7", "logits"}, 0.9), ("all", None, 0.9), ("scratch", None, 0.5)],
@@ -90,7 +89,6 @@ def zip_layers(workdir, source):
     return [(here[name], there[name]) for name in here]
 
 
-@pytest.mark.usefixtures("no_export")
 def test_a_top_layer_in_every_step_trains_no_other(tiny_run, tiny_config, judged_shards, tmp_path):
     config = finetuned(tiny_config, tiny_run, "top", cached_views=0)
     dv.train(config, judged_shards, tmp_path)
@@ -98,7 +96,6 @@ def test_a_top_layer_in_every_step_trains_no_other(tiny_run, tiny_config, judged
     assert load_run(tmp_path).model.get_layer("dropout6").rate == 0
 
 
-@pytest.mark.usefixtures("no_export")
 @pytest.mark.parametrize("mode", ["top", "top3"])
 def test_cached_features_train_as_the_whole_net_does(tiny_run, tiny_config, judged_shards, tmp_path, mode):
     """Without dropout and augmentation, and with all clips in every step, both do the same."""
@@ -181,7 +178,6 @@ class TestTakenWeights:
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.usefixtures("no_export")
 def test_new_classes_train_a_new_top(tiny_run, tiny_config, other_shards, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     dv.train(finetuned(tiny_config, tiny_run, "top"), other_shards("new", *CLASSES), tmp_path / "run")
@@ -211,7 +207,6 @@ def remember_tables(monkeypatch):
 
 
 class TestCache:
-    @pytest.mark.usefixtures("no_export")
     def test_features_are_the_frozen_nets(self, tiny_run, tiny_config, judged_shards, tmp_path, monkeypatch):
         tables = remember_tables(monkeypatch)
         config = finetuned(tiny_config, tiny_run, "top", cached_views=2, num_epochs=3, class_weights="balanced")
@@ -234,15 +229,13 @@ class TestCache:
         assert not np.allclose(tables["train-0"]["features"].sum(axis=0), tables["train-1"]["features"].sum(axis=0))
 
     def test_every_row_once_an_epoch(self):
-        table = np.zeros(7, [("features", np.float32, (1,)), ("target", np.float32, (2,)), ("weight", np.float32)])
-        table["features"][:, 0] = range(7)
+        table = np.arange(7)
         order = np.array([3, 0, 6, 1, 5, 2, 4])
-        batches = transfer.FeatureBatches(table, 3, order)
-        assert [batches[step][0][:, 0].tolist() for step in range(len(batches))] == [[3, 0, 6], [1, 5, 2], [4]]
-        rest = transfer.FeatureBatches(table, 3, order, first_step=1)
-        assert [rest[step][0][:, 0].tolist() for step in range(len(rest))] == [[1, 5, 2], [4]]
+        batches = TableBatches(table.take, order, 3)
+        assert [batches[step].tolist() for step in range(len(batches))] == [[3, 0, 6], [1, 5, 2], [4]]
+        rest = TableBatches(table.take, order, 3, first_step=1)
+        assert [rest[step].tolist() for step in range(len(rest))] == [[1, 5, 2], [4]]
 
-    @pytest.mark.usefixtures("no_export")
     def test_runs_go_on_without_the_run_they_began_from(self, tiny_run, tiny_config, judged_shards, tmp_path):
         """Killed while features are computed, begun anew at another rate, killed in an epoch, its source deleted."""
         source = shutil.copytree(tiny_run, tmp_path / "source")

@@ -19,18 +19,14 @@ import pytest
 import deepvideo_tf as dv
 from deepvideo_tf.data.sampling import evaluation_views
 from deepvideo_tf.data.video.decode import decode_clips
-from tests.conftest import REPOSITORY, flip_a_bit
+from tests.support.browser import AXE, CHROMIUM, FLAGS
+from tests.support.files import flip_a_bit
+from tests.support.repository import REPOSITORY
 
 playwright = pytest.importorskip("playwright.sync_api", reason="make web-test installs it")
 
 pytestmark = pytest.mark.web
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-AXE = REPOSITORY / "build/npm/node_modules/axe-core/axe.min.js"
 SCREENSHOTS = REPOSITORY / "build/screenshots"
 CLASSIFIED_MS = 60_000
 PARITY = 1e-3
@@ -318,10 +314,10 @@ def test_the_views_are_the_ones_inside_the_model(open_page, model_path, videos):
     choose_model(page, model_path)
     classify_whole(page, videos[0])
     (last,) = crop(decode_clips(videos[0], card.shards, encode=False)[-1], card)
-    from deepvideo_tf.models.multires import context_views, fovea_views
+    from deepvideo_tf.models.views import VIEWS
 
-    for name, make, arguments in (("fovea", fovea_views, [card.clip.crop_size_px]), ("context", context_views, [])):
-        (expected,) = make([last[None].astype("float32")], *arguments)
+    for name, make in VIEWS.items():
+        (expected,) = make([last[None].astype("float32")], card.clip.crop_size_px)
         read = """(canvas) => [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]"""
         shown = np.array(page.locator(f"canvas[data-view={name}]").evaluate(read)).reshape(45, 45, 4)[:, :, :3]
         assert np.abs(shown - np.array(expected)[0]).max() <= 5

@@ -5,10 +5,9 @@ from PIL import Image
 
 from deepvideo_tf.config import FINETUNE_MODES
 from deepvideo_tf.reporting.page import write_pages
-from tests.conftest import REPOSITORY
-from tests.reporting.test_pages import made_report
-from tests.reporting.test_tables import fold
-from tests.web.test_page import AXE, CHROMIUM, FLAGS
+from tests.support.browser import AXE, CHROMIUM, FLAGS
+from tests.support.reports import fold, made_report
+from tests.support.repository import REPOSITORY
 
 playwright = pytest.importorskip("playwright.sync_api", reason="make web-test installs it")
 

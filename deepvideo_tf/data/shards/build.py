@@ -12,20 +12,17 @@ import itertools
 import json
 import logging
 import os
-import tempfile
-import uuid
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-import filelock
 
 from deepvideo_tf.config import DecodeLimits, ModelCard, ShardSpec, from_json, to_json
 from deepvideo_tf.data.annotations import SPLITS, Annotations, LabelledVideo
 from deepvideo_tf.data.video.decode_process import DecoderProcess
 from deepvideo_tf.errors import BadVideoError, ConfigError, ModelFileError, ShardError
 from deepvideo_tf.execution.engines import check_engine, run_tasks
-from deepvideo_tf.storage.paths import is_remote, move, remove_tree, sizes_of, to_path, upload
-from deepvideo_tf.storage.writes import hash_of, write_bytes_atomically, write_text_atomically
+from deepvideo_tf.storage.files import hash_of, move, remove_tree, sizes_of
+from deepvideo_tf.storage.locks import check_unlocked, locked
+from deepvideo_tf.storage.paths import to_path
+from deepvideo_tf.storage.writes import staged_file, write_bytes_atomically, write_text_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -277,24 +274,14 @@ def make_shard(task: ShardTask, decoder=None, on_video=None):
 def _write_shard(task, decoder, on_video):
     import tensorflow as tf
 
-    if is_remote(task.path):
-        with tempfile.TemporaryDirectory(prefix="deepvideo-shard-") as folder:
-            local = Path(folder) / "shard.tfrecord"
-            result = _write_shard(replace(task, path=str(local)), decoder, on_video)
-            upload(local, to_path(task.path))
-        return result
     # A name of its own: a worker that was given up for dead may still be writing the same shard.
-    temporary = Path(f"{task.path}.{uuid.uuid4().hex}.tmp")
-    try:
-        with tf.io.TFRecordWriter(str(temporary)) as writer:
-            records, skipped = _write_videos(task, decoder, writer, on_video)
-    except tf.errors.OpError as error:
-        raise ShardError(f"{temporary}: cannot be written: {error.message}") from None
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        size = os.fstat(file.fileno()).st_size
-    os.replace(temporary, task.path)
+    with staged_file(task.path) as local:
+        try:
+            with tf.io.TFRecordWriter(str(local)) as writer:
+                records, skipped = _write_videos(task, decoder, writer, on_video)
+        except tf.errors.OpError as error:
+            raise ShardError(f"{task.path}: cannot be written: {error.message}") from None
+        size, sha256 = local.stat().st_size, hash_of(local)
     return {
         "records": records,
         "bytes": size,
@@ -349,9 +336,7 @@ def shard_tasks(
         List of `ShardTask`, with absolute paths.
     """
     root = os.path.abspath(annotations.video_root)
-    build_dir = _build_dir(shards_dir, split)
-    if not is_remote(build_dir):
-        build_dir = Path(os.path.abspath(build_dir))
+    build_dir = _build_dir(shards_dir, split).absolute()
     num_shards = min(num_shards, len(annotations.videos))
     # Dealt out in an order that mixes the classes and is the same everywhere.
     order = sorted(annotations.videos, key=lambda video: hashlib.sha256(video.video_id.encode()).digest())
@@ -424,14 +409,12 @@ def build_shards(
     where = {"engine": engine, "num_workers": num_workers, "ray_address": ray_address}
     try:
         to_path(shards_dir).mkdir(parents=True, exist_ok=True)
-        with _only_builder(shards_dir, split):
+        with locked(*_lock(shards_dir, split)):
             if manifest_path(shards_dir, split).exists():  # by another process, since we looked
                 return _finished(shards_dir, split, fingerprint)
             _build_dir(shards_dir, split).mkdir(exist_ok=True)
             results = _make_shards(tasks, max_bad_fraction, where, on_video)
             return _finish(annotations, shards_dir, split, tasks, fingerprint, results)
-    except filelock.Timeout:
-        raise ShardError(f"{shards_dir}: another process is building its {split} shards") from None
     except OSError as error:
         raise ShardError(f"{error.filename or shards_dir}: cannot be written: {error.strerror}") from None
 
@@ -446,20 +429,13 @@ def check_free(shards_dir, split) -> None:
     Raises:
         ShardError: another process is at work.
     """
-    lock = to_path(shards_dir) / f".{split}-build.lock"
-    if is_remote(lock) or not lock.exists():
-        return
-    try:
-        with _only_builder(shards_dir, split):
-            pass
-    except filelock.Timeout:
-        raise ShardError(f"{shards_dir}: another process is building its {split} shards") from None
+    check_unlocked(*_lock(shards_dir, split))
 
 
-def _only_builder(shards_dir, split):
-    """A lock; a bucket has none."""
-    lock = to_path(shards_dir) / f".{split}-build.lock"
-    return contextlib.nullcontext() if is_remote(lock) else filelock.FileLock(lock, timeout=0)
+def _lock(shards_dir, split):
+    """The lock's file, and the error where another process holds it."""
+    busy = ShardError(f"{shards_dir}: another process is building its {split} shards")
+    return to_path(shards_dir) / f".{split}-build.lock", busy
 
 
 def _build_dir(shards_dir, split):

@@ -1,6 +1,5 @@
 """Looking at shards: what they hold, sample clips as a picture, and what two splits have in common."""
 
-import io
 import re
 import statistics
 from collections import Counter, defaultdict
@@ -11,7 +10,8 @@ import numpy as np
 from deepvideo_tf.data.annotations import SPLITS, group_of
 from deepvideo_tf.data.shards.build import manifest_path, read_manifest
 from deepvideo_tf.errors import ConfigError, ShardError
-from deepvideo_tf.storage.paths import is_remote, to_path
+from deepvideo_tf.storage.paths import to_path
+from deepvideo_tf.storage.writes import staged_file
 
 SHEET_FRAMES = 8
 THUMBNAIL_PX = 96
@@ -115,12 +115,8 @@ def write_contact_sheet(shards_dir, split, path, *, clips=12):
             frame = Image.fromarray(_pixels(record["frames"][index], manifest.spec))
             frame = frame.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
             sheet.paste(frame, (column * THUMBNAIL_PX, number * height_px + LABEL_PX))
-    if is_remote(path):
-        content = io.BytesIO()
-        sheet.save(content, "PNG")
-        path.write_bytes(content.getvalue())
-    else:
-        sheet.save(path)
+    with staged_file(path) as local:
+        sheet.save(local, "PNG")
 
 
 def _samples(manifest, shards_dir, count):

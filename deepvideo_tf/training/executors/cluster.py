@@ -6,10 +6,11 @@ import os
 from deepvideo_tf.errors import ConfigError
 
 JOBS = ("chief", "ps", "worker")
+Cluster = dict[str, list[str]]  # from `chief`, `ps` and `worker` to addresses `host:port`
 
 
-def cluster_of_environment():
-    """Reads the machines, and which one this is, from the environment variable TF_CONFIG, TensorFlow's own convention.
+def cluster_of_environment() -> tuple[Cluster, str, int]:
+    """Read the machines, and which one this is, from the environment variable TF_CONFIG, TensorFlow's own convention.
 
     Returns:
         Dict from `chief`, `ps` and `worker` to lists of `host:port`; then the job and the number of this machine.
@@ -40,5 +41,5 @@ def cluster_of_environment():
     return cluster, job, index
 
 
-def _bad_config(problem):
+def _bad_config(problem: str) -> ConfigError:
     return ConfigError(f"the environment variable TF_CONFIG, for the strategy downpour: expected {problem}")

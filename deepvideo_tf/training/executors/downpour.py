@@ -13,13 +13,18 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from deepvideo_tf.data.input.places import read_training_batch
+from deepvideo_tf.data.input.places import TrainingPlaces, read_training_batch
 from deepvideo_tf.errors import ConfigError, ShardError, TrainingError, first_line
-from deepvideo_tf.training.executors.replica import Replica, clip_weights
+from deepvideo_tf.training.executors.cluster import Cluster, cluster_of_environment
+from deepvideo_tf.training.executors.replica import Replica
+from deepvideo_tf.training.executors.scheduled import ScheduledExecutor, StepResult
+from deepvideo_tf.training.sources.base import Source, TrainingShards, augmentation_of, clip_weights
 
 logger = logging.getLogger(__name__)
 
@@ -27,19 +32,19 @@ KNOCK_EVERY_S = 1.0
 CHIEF_ENDED_S = 3.0  # of its machine saying that nothing listens there any more
 CHIEF_LOST_S = 60.0  # of its machine saying nothing
 SERVER_THREADS = 8  # at least: with fewer a server may wait for itself
-AHEAD = 4  # batches handed out for each worker, at most
+BATCHES_AHEAD = 4  # handed out for each worker, at most
 
 
-def serve(cluster, job, index):
-    """Is a parameter server or a worker until the chief, once it has been seen, has gone, or SIGTERM comes.
+def serve(cluster: Cluster, job: str, index: int) -> None:
+    """Serve as a parameter server or a worker until the chief, once it has been seen, is gone, or until SIGTERM.
 
     Args:
-        cluster: dict from `cluster.cluster_of_environment`.
+        cluster: from `cluster.cluster_of_environment`.
         job: `ps` or `worker`.
         index: number of this machine among those of its job.
 
     Raises:
-        ConfigError: the address cannot be listened at.
+        ConfigError: this machine cannot listen at its address.
     """
     threads = max(SERVER_THREADS, os.cpu_count() or 1)
     config = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=threads)
@@ -59,8 +64,8 @@ def serve(cluster, job, index):
     del server
 
 
-def _wait_for_end(chief, ended):
-    """Returns when the event is set, or when the chief was there and is gone."""
+def _wait_for_end(chief: str, ended: threading.Event) -> None:
+    """Return when the event is set, or when the chief was there and is gone."""
     seen_s = None
     while not ended.wait(KNOCK_EVERY_S):
         problem, now_s = _knock(chief), time.monotonic()
@@ -72,8 +77,8 @@ def _wait_for_end(chief, ended):
                 return
 
 
-def _knock(address):
-    """None where something listens, else the OSError that tells why not."""
+def _knock(address: str) -> OSError | None:
+    """Return None where something listens, else the OSError that says why not."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_EVERY_S).close()
@@ -82,22 +87,22 @@ def _knock(address):
     return None
 
 
-def _wait_for_all(cluster):
-    """Waits for the servers; TensorFlow would wait as well, and say nothing."""
-    told = False
+def _wait_for_all(cluster: Cluster) -> None:
+    """Wait for the servers, and say so; TensorFlow would wait in silence."""
+    said = False
     others = [(f"{job} {index}", place) for job in ("ps", "worker") for index, place in enumerate(cluster[job])]
     while missing := [f"{name} at {place}" for name, place in others if _knock(place) is not None]:
-        if not told:
+        if not said:
             logger.info("waiting for %s", ", ".join(missing))
-        told = True
+        said = True
         time.sleep(KNOCK_EVERY_S)
 
 
-def _tell_of_lost_workers(record):
-    """In one line what TensorFlow's coordinator tells in many; what ends the run comes as an exception as well."""
+def _report_lost_workers(record: logging.LogRecord) -> bool:
+    """Log in one line what TensorFlow's coordinator logs in many; what ends the run comes as an exception as well."""
     if record.filename != "cluster_coordinator.py":
         return True
-    if str(record.msg).startswith("Worker %s failed with"):
+    if str(record.msg).startswith("Worker %s failed with") and isinstance(record.args, tuple):
         logger.warning("worker %s was lost: its batch goes to another one", str(record.args[0]).rpartition(":")[2])
     return False
 
@@ -108,7 +113,7 @@ class _LockedSGD(keras.optimizers.SGD):
     Keras reads a momentum, computes and writes it: of two workers that do so at once, one would lose its gradient.
     """
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
         if not self.momentum:
             super().update_step(gradient, variable, learning_rate)
             return
@@ -122,53 +127,46 @@ class _LockedSGD(keras.optimizers.SGD):
         )
 
 
-class Downpour:
-    """The chief's side: a cluster, and a model on its parameter servers.
+class DownpourExecutor(ScheduledExecutor):
+    """The chief's side: a cluster, and a model on its parameter servers. On other machines `start` serves the chief."""
 
-    Args:
-        cluster: dict from `cluster.cluster_of_environment`.
-    """
+    name = "downpour"
 
-    def __init__(self, cluster):
+    def start(self) -> bool:
+        cluster, job, index = cluster_of_environment()
+        if job != "chief":
+            serve(cluster, job, index)
+            return False
         _wait_for_all(cluster)
-        logging.getLogger("tensorflow").addFilter(_tell_of_lost_workers)  # once, however often it is added
+        logging.getLogger("tensorflow").addFilter(_report_lost_workers)  # once, however often it is added
         spec = tf.train.ClusterSpec(cluster)
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
             spec, task_type="chief", task_id=0, rpc_layer="grpc"
         )
         self._strategy = tf.distribute.ParameterServerStrategy(resolver)
         self._coordinator = tf.distribute.coordinator.ClusterCoordinator(self._strategy)
-        self._ahead = AHEAD * len(cluster["worker"])
-        self._pending: deque = deque()  # of clips and future results
+        self._max_pending = BATCHES_AHEAD * len(cluster["worker"])
+        self._pending: deque[tuple[int, Any]] = deque()  # clips and future results
+        return True
 
-    def prepare(self, build, local, manifest, config, augmentation, class_weights):
-        """Builds the model on the parameter servers, with the weights and the optimiser's state of the chief's own.
+    def prepare(self, source: Source) -> None:
+        super().prepare(source)
+        self._replica = Replica(self._strategy, source.build_network, source.model, source.config, _LockedSGD)
+        self._step = self._step_function(source.shards)
 
-        Args:
-            build: function that makes an untrained model, its layers frozen that are to be.
-            local: the chief's own model, compiled.
-            manifest: of the train shards.
-            config: `TrainConfig`.
-            augmentation: dict of what `read_training_batch` takes besides places and seed.
-            class_weights: how much a clip of each class counts, `[class]`.
-        """
-        self._replica = Replica(self._strategy, build, local, config, _LockedSGD)
-        self._step = self._step_function(manifest, config, augmentation, class_weights)
+    def pull_weights(self) -> None:
+        with _losses_in_one_line():
+            super().pull_weights()
 
-    def fetch_weights(self):
-        """Copies weights and optimiser's state from the parameter servers into the chief's own model."""
-        with _telling_of_losses():
-            self._replica.fetch()
+    def batches(self, epoch: int, first_step: int) -> Iterable[list[tuple[str, int]]]:
+        """Return batches of (path, offset in bytes): the workers read the clips themselves."""
+        shards = self._source.shards
+        places = TrainingPlaces(
+            str(shards.folder.absolute()), "train", seed=shards.config.seed, max_bad_fraction=shards.max_bad_fraction
+        )
+        return places.batches(epoch, first_step, shards.config.global_batch_size)
 
-    def schedule(self, batch, epoch, step, rate):
-        """Hands out a batch to whichever worker is free.
-
-        Args:
-            batch: list of (path, offset in bytes), from `TrainingPlaces`.
-            epoch: number of the epoch.
-            step: number of the batch within the epoch.
-            rate: the learning rate.
-        """
+    def schedule(self, batch: list[tuple[str, int]], epoch: int, step: int, rate: float) -> None:
         paths, offsets = zip(*batch, strict=True)
         arguments = (
             tf.constant(paths),
@@ -177,25 +175,19 @@ class Downpour:
             tf.constant(step, tf.int64),
             tf.constant(rate, tf.float32),
         )
-        with _telling_of_losses():
+        with _losses_in_one_line():
             self._pending.append((len(batch), self._coordinator.schedule(self._step, args=arguments)))
 
-    def finished(self, *, all_of_them=False):
-        """Waits until few batches, or none, are under way.
+    def finished(self, *, all_of_them: bool = False) -> Iterator[StepResult]:
+        while len(self._pending) > (0 if all_of_them else self._max_pending):
+            clips, future = self._pending.popleft()
+            with _losses_in_one_line():
+                result = future.fetch()
+            yield self._replica.sums_over_clips(result, clips), clips
 
-        Args:
-            all_of_them: whether to wait for all batches that were handed out.
+    def _step_function(self, shards: TrainingShards) -> Any:
+        config, class_weights = shards.config, shards.class_weights
 
-        Yields:
-            Mean loss, hits and clips of batches, in the order of the steps.
-        """
-        while len(self._pending) > (0 if all_of_them else self._ahead):
-            clips, result = self._pending.popleft()
-            with _telling_of_losses():
-                loss, hits = result.fetch()
-            yield float(loss), float(hits), clips
-
-    def _step_function(self, manifest, config, augmentation, class_weights):
         @tf.function(
             input_signature=[
                 tf.TensorSpec([None], tf.string),
@@ -205,17 +197,19 @@ class Downpour:
                 tf.TensorSpec([], tf.float32),
             ]
         )
-        def read_and_step(paths, offsets, epoch, number, rate):
+        def read_and_step(
+            paths: tf.Tensor, offsets: tf.Tensor, epoch: tf.Tensor, number: tf.Tensor, rate: tf.Tensor
+        ) -> dict[str, tf.Tensor]:
             clips, targets = read_training_batch(
                 paths,
                 offsets,
                 epoch,
                 number,
-                manifest,
+                shards.train,
                 config.clip,
                 batch_size=config.global_batch_size,
                 seed=config.seed,
-                **augmentation,
+                **augmentation_of(config),
             )
             weights = clip_weights(targets, class_weights)
             step = self._replica.step
@@ -224,9 +218,14 @@ class Downpour:
         return read_and_step
 
 
+def executor() -> DownpourExecutor:
+    """Return the executor on the cluster of TF_CONFIG."""
+    return DownpourExecutor()
+
+
 @contextlib.contextmanager
-def _telling_of_losses():
-    """Says in one line what has happened to the cluster."""
+def _losses_in_one_line() -> Iterator[None]:
+    """Raise a one-line error for what has happened to the cluster."""
     try:
         yield
     except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError) as error:

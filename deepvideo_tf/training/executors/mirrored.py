@@ -1,53 +1,47 @@
-"""Training on all devices of one machine: each takes its share of every batch (`tf.distribute.MirroredStrategy`)."""
+"""Training on all devices of one machine: each takes its share of every batch (`tf.distribute.MirroredStrategy`).
+
+Differs from the paper, whose replicas are asynchronous (section 3.3): the steps are those of one device, but for
+rounding.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import tensorflow as tf
 
 from deepvideo_tf.training.executors.replica import Replica
+from deepvideo_tf.training.executors.scheduled import ScheduledExecutor, StepResult
+from deepvideo_tf.training.sources.base import Source
 
 
-class Mirrored:
-    """Trains with the same steps as one device, but for rounding.
+class MirroredExecutor(ScheduledExecutor):
+    """Divides every batch between the devices of this machine."""
 
-    Differs from the paper, whose replicas are asynchronous (section 3.3).
-    """
+    name = "mirrored"
 
-    def __init__(self):
+    def start(self) -> bool:
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-        self._strategy = tf.distribute.MirroredStrategy(
-            [device.name for device in tf.config.list_logical_devices(kind)]
-        )
-        self._results: list = []
+        devices = [device.name for device in tf.config.list_logical_devices(kind)]
+        self._strategy = tf.distribute.MirroredStrategy(devices)
+        self._results: deque[tuple[dict[str, tf.Tensor], int]] = deque()
+        return True
 
-    def prepare(self, build, local, config):
-        """Builds the model on all devices, with the weights and the optimiser's state of the run's own.
-
-        Args:
-            build: function that makes an untrained model, its layers frozen that are to be.
-            local: the run's own model, compiled.
-            config: `TrainConfig`.
-        """
-        self._replica = Replica(self._strategy, build, local, config)
+    def prepare(self, source: Source) -> None:
+        super().prepare(source)
+        self._replica = Replica(self._strategy, source.build_network, source.model, source.config)
 
         @tf.function(reduce_retracing=True)
-        def step(*parts):
-            losses, hits = self._strategy.run(self._replica.step, parts)
-            return self._sum(losses), self._sum(hits)
+        def step(*parts: tf.Tensor) -> dict[str, tf.Tensor]:
+            results = self._strategy.run(self._replica.step, parts)
+            return {name: self._sum(values) for name, values in results.items()}
 
         self._step = step
 
-    def fetch_weights(self):
-        """Copies weights and optimiser's state into the run's own model."""
-        self._replica.fetch()
+    def batches(self, epoch: int, first_step: int) -> Iterable[Any]:
+        return self._source.batches(epoch, first_step)
 
-    def schedule(self, batch, epoch, step, rate):
-        """Trains a batch.
-
-        Args:
-            batch: clips, targets and the clips' weights, tensors.
-            epoch: number of the epoch, of no use here.
-            step: number of the batch, of no use here.
-            rate: the learning rate.
-        """
+    def schedule(self, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor], epoch: int, step: int, rate: float) -> None:
         count = self._strategy.num_replicas_in_sync
         clips = int(batch[0].shape[0])
         share = -(-clips // count)
@@ -57,27 +51,24 @@ class Mirrored:
         # Keras takes the mean over a share and divides it by the number of shares.
         weights *= is_real * (share * count / clips)
         parts = [self._shares(part, share) for part in (pixels, targets, weights, is_real)]
-        self._results.append((*self._step(*parts, tf.constant(rate, tf.float32)), clips))
+        self._results.append((self._step(*parts, tf.constant(rate, tf.float32)), clips))
 
-    def finished(self, *, all_of_them=False):
-        """As `Downpour.finished`.
-
-        Args:
-            all_of_them: of no use here.
-
-        Yields:
-            Mean loss, hits and clips of batches, in the order of the steps.
-        """
+    def finished(self, *, all_of_them: bool = False) -> Iterator[StepResult]:
         while self._results:
-            loss, hits, clips = self._results.pop(0)
-            yield float(loss), float(hits), clips
+            result, clips = self._results.popleft()
+            yield self._replica.sums_over_clips(result, clips), clips
 
-    def _shares(self, part, share):
-        def of_replica(context):
+    def _shares(self, part: tf.Tensor, share: int) -> Any:
+        def of_replica(context: tf.distribute.ReplicaContext) -> tf.Tensor:
             number = context.replica_id_in_sync_group
             return part[number * share : (number + 1) * share]
 
         return self._strategy.experimental_distribute_values_from_function(of_replica)
 
-    def _sum(self, values):
+    def _sum(self, values: Any) -> tf.Tensor:
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
+
+
+def executor() -> MirroredExecutor:
+    """Return the executor on all devices of this machine."""
+    return MirroredExecutor()

@@ -1,36 +1,44 @@
 """Training by several processes, on one machine or many: Keras's data parallelism on the JAX backend.
 
 Each process reads its own shards and computes the gradients of its part of every batch; JAX averages them, so that all
-hold the same weights after every step. The first process alone writes. Outside of `joined` there is one process, and
-nothing here needs JAX.
+hold the same weights after every step. Only the first process writes. Outside of `joined` nothing here needs JAX.
 """
 
 import contextlib
-import hashlib
 import logging
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from types import ModuleType
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from deepvideo_tf.config import Place
+from deepvideo_tf.config import ProcessSpec, TrainConfig
+from deepvideo_tf.data.shards.build import Manifest
 from deepvideo_tf.errors import ConfigError, DeepVideoError, first_line
+from deepvideo_tf.training.executors.base import Metrics, Share, Steps
+from deepvideo_tf.training.executors.local import LocalExecutor, check_clips
+from deepvideo_tf.training.sources.base import Source
 
 logger = logging.getLogger(__name__)
 
 MEETING_TIMEOUT_S = 300  # how long the processes wait for each other at the beginning
 # Of a machine that is gone without a word; one whose process died is missed at once, by its closed connection.
 HEARTBEAT_TIMEOUT_S = 20
+MAX_TEXT_BYTES = 256  # that processes agree on
 TOO_MUCH_MEMORY = "RESOURCE_EXHAUSTED"  # JAX's word; another try would end the same
 
 
 class LostProcessError(DeepVideoError):
-    """Another process of the run is gone; what it takes is to begin again from the last checkpoint."""
+    """Another process of the run is gone: the run must resume from the last checkpoint."""
 
 
 @contextlib.contextmanager
-def joined(place: Place):
-    """Meets the other processes, and trains with them on all devices of all of them until the end of the `with`.
+def joined(place: ProcessSpec) -> Iterator[None]:
+    """Meet the other processes, and train with them on all devices of all of them until the end of the `with`.
 
     Args:
         place: which process this one is.
@@ -39,7 +47,7 @@ def joined(place: Place):
         None.
 
     Raises:
-        ConfigError: JAX is not there, Keras runs on another backend, or the others do not come.
+        ConfigError: JAX is missing, Keras runs on another backend, or the others do not come.
         LostProcessError: another process was lost.
     """
     try:
@@ -57,9 +65,9 @@ def joined(place: Place):
     distribution = keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
     keras.distribution.set_distribution(distribution)
     try:
-        any_of_all(False)  # whose first call makes the connections
+        executor().any_process(False)  # the first message makes the connections
         yield
-        leave()  # after a failure nobody may wait for anybody
+        executor().leave()  # after a failure nobody may wait for anybody
     except jax.errors.JaxRuntimeError as error:
         if place.count == 1 or TOO_MUCH_MEMORY in str(error):
             raise
@@ -68,7 +76,7 @@ def joined(place: Place):
         keras.distribution.set_distribution(None)
 
 
-def _meet(jax, place):
+def _meet(jax: ModuleType, place: ProcessSpec) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         logger.info("process %d of %d: meeting the others at %s", place.number, place.count, place.coordinator_address)
@@ -87,49 +95,100 @@ def _meet(jax, place):
         ) from None
 
 
-def leave():
-    """Waits until all processes have come here, and parts from them: what one does now is not the others' concern."""
-    if worker()[1] > 1:
+def are_joined() -> bool:
+    """Return whether this process is within `joined`."""
+    return keras.distribution.distribution() is not None
+
+
+class ProcessesExecutor(LocalExecutor):
+    """Trains with the other processes of `joined`, by Keras's `fit` under JAX's data parallelism."""
+
+    is_distributed = True
+
+    def __init__(self) -> None:
         import jax
 
-        jax.distributed.shutdown()  # nothing, the second time
+        self.share = Share(jax.process_index(), jax.process_count())
+        self.num_devices = jax.local_device_count()
+
+    def check(self, config: TrainConfig, source: type[Source]) -> None:
+        devices = self.share.num_processes * self.num_devices
+        if config.global_batch_size % devices:
+            raise ConfigError(
+                f"global_batch_size must be a multiple of the {devices} devices of {self.share.num_processes} "
+                f"processes. Received: {config.global_batch_size}"
+            )
+        check_clips("num_processes", config, source)
+
+    def evaluate(self, batches: Iterable[Any], steps: Steps) -> Metrics:
+        """Return the metrics over validation batches, filled up so that all processes have as many.
+
+        Clips that only fill a batch have neither loss nor hits, but are counted in the means: these are scaled back.
+        """
+        shards = self._source.shards
+        assert shards.validation is not None
+        size = shards.config.global_batch_size // self.share.num_processes
+        num_steps = _num_padded_steps(shards.validation, size, self.share.num_processes)
+        scale = num_steps * shards.config.global_batch_size / shards.validation.records
+        found = super().evaluate(padded(batches, size, num_steps), steps)
+        return {name: scale * value for name, value in found.items()}
+
+    def any_process(self, flag: bool) -> bool:
+        if self.share.num_processes == 1:
+            return flag
+        from jax.experimental import multihost_utils
+
+        return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+    def agree(self, text: str) -> str:
+        content = np.frombuffer(text.encode().ljust(MAX_TEXT_BYTES, b"\0"), np.uint8)
+        return self._of_first([content])[0].tobytes().rstrip(b"\0").decode()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        distribution = keras.distribution.distribution()
+        keras.distribution.set_distribution(None)
+        try:
+            yield
+        finally:
+            keras.distribution.set_distribution(distribution)
+
+    def alone(self) -> AbstractContextManager[None]:
+        return self._alone()
+
+    def initialize(self, model: keras.Model, function: Callable[[keras.Model], None]) -> None:
+        weights = model.get_weights()
+        if self.share.process == 0:
+            with self.alone():
+                own = keras.models.clone_model(model)
+                own.set_weights(weights)
+                function(own)
+                weights = own.get_weights()
+        model.set_weights(self._of_first(weights))
+
+    def leave(self) -> None:
+        if self.share.num_processes > 1:
+            import jax
+
+            jax.distributed.shutdown()  # the second call does nothing
+
+    def _of_first(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Return the first process's arrays. All processes must call it, with arrays of the same shapes."""
+        if self.share.num_processes == 1:
+            return arrays
+        from jax.experimental import multihost_utils
+
+        return [np.asarray(array) for array in multihost_utils.broadcast_one_to_all(arrays)]
 
 
-def worker():
-    """Which of the processes that train together this one is.
-
-    Returns:
-        (number, how many); (0, 1) outside of `joined`.
-    """
-    if keras.distribution.distribution() is None:
-        return 0, 1
-    import jax
-
-    return jax.process_index(), jax.process_count()
+def _num_padded_steps(manifest: Manifest, size: int, count: int) -> int:
+    """Return the number of batches of the process with most clips: process i reads every shard i modulo `count`."""
+    most = max(sum(shard["records"] for shard in manifest.shards[index::count]) for index in range(count))
+    return math.ceil(most / size)
 
 
-def local_devices():
-    """Number of devices between which this process's part of a batch is divided."""
-    if keras.distribution.distribution() is None:
-        return 1
-    import jax
-
-    return jax.local_device_count()
-
-
-@contextlib.contextmanager
-def by_itself():
-    """What is built and computed inside the `with` is of this process alone, and not divided between all devices."""
-    distribution = keras.distribution.distribution()
-    keras.distribution.set_distribution(None)
-    try:
-        yield
-    finally:
-        keras.distribution.set_distribution(distribution)
-
-
-def padded(batches, size, steps):
-    """Gives every process as many batches of one size, so that all devices have something to do in every step.
+def padded(batches: tf.data.Dataset, size: int, steps: int) -> tf.data.Dataset:
+    """Give every process as many batches of one size, so that all devices have something to do in every step.
 
     Args:
         batches: dataset of (clips, targets), of at most `steps` batches of at most `size` clips.
@@ -137,8 +196,8 @@ def padded(batches, size, steps):
         steps: number of batches.
 
     Returns:
-        `tf.data.Dataset` of (clips, targets, weights) of `steps` batches. What is added has targets of 0 and weight 0,
-        the rest weight 1.
+        Dataset of (clips, targets, weights) of `steps` batches. What is added has targets of 0 and weight 0, the rest
+        weight 1.
     """
     clips, targets = batches.element_spec
     none = tf.zeros([0, *clips.shape[1:]], clips.dtype), tf.zeros([0, *targets.shape[1:]], targets.dtype)
@@ -147,55 +206,13 @@ def padded(batches, size, steps):
     return batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
 
 
-def _padded_batch(batch, size):
+def _padded_batch(batch: tuple[tf.Tensor, ...], size: int) -> tuple[tf.Tensor, ...]:
     count = tf.shape(batch[0])[0]
     longer = [tf.pad(part, [[0, size - count], *[[0, 0]] * (part.shape.rank - 1)]) for part in batch]
     weights = tf.sequence_mask(count, size, tf.float32)
     return *(tf.ensure_shape(part, [size, *part.shape[1:]]) for part in longer), weights
 
 
-def of_first(arrays):
-    """The first process's arrays, in all processes; all have to call it.
-
-    Args:
-        arrays: list of NumPy arrays, of the same shapes in all processes.
-
-    Returns:
-        List of arrays.
-    """
-    if worker()[1] == 1:
-        return arrays
-    from jax.experimental import multihost_utils
-
-    return [np.asarray(array) for array in multihost_utils.broadcast_one_to_all(arrays)]
-
-
-def text_of_first(text, max_bytes=256):
-    """The first process's text, in all processes; all have to call it."""
-    content = np.frombuffer(text.encode().ljust(max_bytes, b"\0"), np.uint8)
-    return of_first([content])[0].tobytes().rstrip(b"\0").decode()
-
-
-def any_of_all(flag):
-    """Whether a flag is set in any process; all have to call it."""
-    if worker()[1] == 1:
-        return flag
-    from jax.experimental import multihost_utils
-
-    return bool(multihost_utils.process_allgather(np.array(flag)).any())
-
-
-def check_the_same(what, text):
-    """Refuses processes that were started with something else.
-
-    Args:
-        what: what is compared, for the message.
-        text: of this process.
-
-    Raises:
-        ConfigError: in the processes whose text is not the first one's.
-    """
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    differs = text_of_first(digest) != digest
-    if any_of_all(differs):
-        raise ConfigError(f"all processes must have the same {what}" + (", this one has others" if differs else ""))
+def executor() -> ProcessesExecutor:
+    """Return the executor on all devices of all processes; only within `joined`."""
+    return ProcessesExecutor()

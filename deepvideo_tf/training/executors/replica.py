@@ -1,39 +1,45 @@
-"""A second model where a `tf.distribute` strategy keeps its variables, trained in place of the run's own one.
+"""A second model where a `tf.distribute` strategy keeps its variables, trained in place of the source's own one.
 
-The run's own model stays an ordinary one: it is what validation, checkpoints, pictures and exports use, and gets the
-weights and the optimiser's state when they are wanted.
+The source's model stays an ordinary one: validation, checkpoints, pictures and exports use it. It gets the weights and
+the optimizer's state when they are wanted.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from deepvideo_tf.metrics.hit_at_k import HitAtK
-from deepvideo_tf.runs.checkpoints import generators_of
-from deepvideo_tf.training.optimization import loss_of, optimizer_of
-
-
-def clip_weights(targets, class_weights):
-    """How much each clip counts, float32 `[clip]`, from targets `[clip, class]` and the weights of the classes."""
-    return tf.linalg.matvec(targets, tf.cast(class_weights, tf.float32)) / tf.reduce_sum(targets, axis=1)
+from deepvideo_tf.config import TrainConfig
+from deepvideo_tf.metrics import training_metrics
+from deepvideo_tf.runs.state import generators_of
+from deepvideo_tf.training.optimization.losses import loss_of
+from deepvideo_tf.training.optimization.optimizers import optimizer_of
 
 
 class Replica:
     """The second model.
 
     Args:
-        strategy: a `tf.distribute.Strategy`.
-        build: function that makes an untrained model, its layers frozen that are to be.
-        local: the run's own model, compiled, whose weights and optimiser's state it begins with.
-        config: `TrainConfig`.
-        sgd: the class that is the optimiser `sgd`.
+        strategy: where its variables are kept.
+        build: makes an untrained model, with frozen layers.
+        local: the source's own model, compiled, whose weights and optimizer state the replica begins with.
+        config: the run's.
+        sgd: class of the optimizer `sgd`.
     """
 
-    def __init__(self, strategy, build, local, config, sgd=keras.optimizers.SGD):
-        self._local, self._hit = local, HitAtK(1)
-        self._shares, self._max_norm = strategy.num_replicas_in_sync, 0.0
-        if self._shares > 1:
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        build: Callable[[], keras.Model],
+        local: keras.Model,
+        config: TrainConfig,
+        sgd: type[keras.optimizers.SGD] = keras.optimizers.SGD,
+    ) -> None:
+        self._local, self._metrics = local, training_metrics()
+        self._num_shares, self._max_norm = strategy.num_replicas_in_sync, 0.0
+        if self._num_shares > 1:
             self._max_norm, config = config.max_gradient_norm, replace(config, max_gradient_norm=0.0)
         with strategy.scope():
             self._model = build()
@@ -41,32 +47,34 @@ class Replica:
             self._model.optimizer.build(self._model.trainable_variables)
             _copy(local, self._model)
 
-    def fetch(self):
-        """Copies weights and optimiser's state into the run's own model."""
+    def pull(self) -> None:
+        """Copy weights and optimizer state into the source's own model."""
         _copy(self._model, self._local)
 
-    def _summed(self, gradients):
-        """The gradients of all shares, clipped, and divided, since Keras will sum them up once more.
+    def _summed(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Return the clipped sum over all shares, divided by their number, since Keras will sum them up again.
 
-        Keras would clip those of each share before it sums them up.
+        Keras would clip the gradients of each share before it sums them up.
         """
         gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         if self._max_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self._max_norm)
-        return [gradient / self._shares for gradient in gradients]
+        return [gradient / self._num_shares for gradient in gradients]
 
-    def step(self, clips, targets, weights, is_real, rate):
-        """One step, within `strategy.run`.
+    def step(
+        self, clips: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, is_real: tf.Tensor, rate: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Compute one step, within `strategy.run`.
 
         Args:
             clips: uint8 `[clip, time, height, width, 3]`.
             targets: float32 `[clip, class]`.
-            weights: float32 `[clip]`, how much each one counts in the loss.
-            is_real: float32 `[clip]`, 0 of those that only fill a batch.
-            rate: the learning rate, float32 scalar.
+            weights: float32 `[clip]`, of each clip in the loss.
+            is_real: float32 `[clip]`, 0 for clips that only fill a batch.
+            rate: learning rate, float32 scalar.
 
         Returns:
-            This replica's part of the mean loss, and its hits; float32 scalars.
+            This share's part of the mean loss, and its sums of the other metrics over clips; float32 scalars.
         """
         model = self._model
         with tf.GradientTape() as tape:
@@ -76,18 +84,28 @@ class Replica:
         model.optimizer.learning_rate.assign(rate)
         variables = model.trainable_variables
         gradients = tape.gradient(scaled, variables)
-        if self._shares > 1:
+        if self._num_shares > 1:
             gradients = self._summed(gradients)
         model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return tf.cast(loss, tf.float32), tf.reduce_sum(self._hit.hits(targets, logits) * is_real)
+        sums = {metric.name: tf.reduce_sum(metric.values(targets, logits) * is_real) for metric in self._metrics}
+        return {"loss": tf.cast(loss, tf.float32), **sums}
+
+    def sums_over_clips(self, result: dict[str, tf.Tensor], clips: int) -> dict[str, float]:
+        """Return a step's results as sums over its clips, the loss first, in the order of the running metrics.
+
+        Args:
+            result: what `step` returned, summed over all shares.
+            clips: number of clips in the batch.
+        """
+        names = [metric.name for metric in self._metrics]
+        return {"loss": float(result["loss"]) * clips} | {name: float(result[name]) for name in names}
 
 
-def _copy(source, target):
-    """Copies all that a step changes: weights, the counters of dropout's random generators, the optimiser's state."""
-    pairs = zip(_state(source), _state(target), strict=True)
-    for variable, copied in pairs:
-        copied.assign(keras.ops.convert_to_numpy(variable))
+def _copy(source: keras.Model, target: keras.Model) -> None:
+    """Copy all that a step changes: weights, counters of dropout's random generators, optimizer state."""
+    for variable, copied in zip(_state(source), _state(target), strict=True):
+        copied.assign(np.asarray(keras.ops.convert_to_numpy(variable)))
 
 
-def _state(model):
+def _state(model: keras.Model) -> Iterable[keras.Variable]:
     return [*model.weights, *generators_of(model), *model.optimizer.variables]

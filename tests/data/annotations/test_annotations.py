@@ -18,7 +18,7 @@ from deepvideo_tf.data.annotations import (
     read_ucf101,
 )
 from deepvideo_tf.errors import AnnotationError, ConfigError
-from tests.conftest import real_data
+from tests.support.repository import real_data
 
 
 @pytest.fixture

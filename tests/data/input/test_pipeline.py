@@ -51,7 +51,7 @@ def test_the_order_does_not_depend_on_tensorflows_own_seed(small_shards, global_
 @pytest.fixture(scope="module")
 def ramp_shards(tmp_path_factory):
     """One clip whose pixels tell where they are: red is the column, green the row, blue the frame."""
-    from tests.data.video.test_decode import write_video
+    from tests.support.videos import write_video
 
     root = tmp_path_factory.mktemp("ramp")
     ramp = np.arange(64, dtype=np.uint8) * 3

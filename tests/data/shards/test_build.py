@@ -13,21 +13,13 @@ from deepvideo_tf.data.annotations import Annotations, LabelledVideo
 from deepvideo_tf.data.shards.build import read_manifest
 from deepvideo_tf.data.shards.records import parse_record
 from deepvideo_tf.errors import ConfigError, ShardError
-from tests.conftest import rewrite_manifest
+from tests.support.files import hashes, rewrite_manifest
 
 SPEC = dv.ShardSpec(clips_per_video=2, frame_size_px=32)
 
 
 def build(videos, shards_dir, **arguments):
     return dv.build_shards(videos, shards_dir, **{"spec": SPEC, "num_shards": 3, "num_workers": 2} | arguments)
-
-
-def hashes(shards_dir):
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(shards_dir.iterdir())
-        if path.suffix in (".tfrecord", ".json")
-    }
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import deepvideo_tf as dv
 from deepvideo_tf.data.annotations import Annotations, LabelledVideo
 from deepvideo_tf.data.shards.inspection import splits_in, statistics_of, write_contact_sheet
 from deepvideo_tf.errors import ConfigError, ShardError
-from tests.conftest import flip_a_bit
-from tests.data.video.test_decode import write_video
+from tests.support.files import flip_a_bit
+from tests.support.videos import write_video
 
 SPEC = dv.ShardSpec(clips_per_video=2, frame_size_px=64)
 

@@ -2,7 +2,6 @@ import io
 import socket
 import sys
 import time
-from fractions import Fraction
 
 import av
 import numpy as np
@@ -14,6 +13,7 @@ from deepvideo_tf.data.video import decode_process
 from deepvideo_tf.data.video.decode import decode_clips
 from deepvideo_tf.data.video.decode_process import DecoderProcess
 from deepvideo_tf.errors import BadVideoError, ConfigError
+from tests.support.videos import write_video
 
 BROKEN = {
     "derived/bitflipped_v_Surfing_g01_c01.avi": "truncated: 12 of the 254 frames it declares",
@@ -39,22 +39,6 @@ WHOLE = [
     "AleksMa+UCF11-classifier/v_biking_01_01.mpg",
     "ROCm+vision/TrumanShow_wave_f_nm_np1_fr_med_26.avi",  # variable frame rate
 ]
-
-
-def write_video(path, frames, fps=25, codec="libx264rgb", times=None):
-    """A lossless video of the frames, uint8 `[time, height, width, 3]`."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=fps, options={"crf": "0"} if codec == "libx264rgb" else {})
-        stream.width, stream.height = frames.shape[2], frames.shape[1]
-        stream.pix_fmt = "rgb24" if codec == "libx264rgb" else "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for index, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.time_base = Fraction(1, 1000)
-            frame.pts = round(1000 * (index / fps if times is None else times[index]))
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
 
 
 def grey_frames(values, size_px=32):

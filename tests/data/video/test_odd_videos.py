@@ -14,7 +14,7 @@ from deepvideo_tf.config import DecodeLimits, ShardSpec
 from deepvideo_tf.data.video import decode
 from deepvideo_tf.data.video.decode import decode_clips, read_index
 from deepvideo_tf.errors import BadVideoError
-from tests.conftest import DATA
+from tests.support.repository import DATA
 
 SPEC = ShardSpec(clips_per_video=2, frame_size_px=100)
 # Why these have other frames than the manifest's decoder counted, and how many.

@@ -17,9 +17,9 @@ from benchmarks.downpour import Cluster
 from deepvideo_tf.data.input.places import TrainingPlaces, read_training_batch
 from deepvideo_tf.data.shards.build import read_manifest
 from deepvideo_tf.errors import ConfigError
-from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.runs.run import load_run
 from deepvideo_tf.training.executors.cluster import cluster_of_environment
-from tests.conftest import real_data
+from tests.support.repository import real_data
 
 FLAGS = [
     "--model=single_frame", "--crop_size_px=36", "--noflip", "--width=0.02", "--dropout=0",
@@ -74,7 +74,7 @@ def test_batches_read_by_places_are_those_of_the_dataset(judged_shards):
             np.testing.assert_array_equal(came[1], targets)
 
 
-def test_one_worker_does_what_one_process_does(judged_shards, tmp_path, no_export):
+def test_one_worker_does_what_one_process_does(judged_shards, tmp_path):
     """With a single worker there is nothing asynchronous about it."""
     dv.train(CONFIG, judged_shards, tmp_path / "alone")
     with Cluster(tmp_path, flags_of(judged_shards, tmp_path / "run"), workers=1) as cluster:

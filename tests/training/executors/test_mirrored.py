@@ -12,7 +12,7 @@ import pytest
 import deepvideo_tf as dv
 from deepvideo_tf.config import to_json
 from deepvideo_tf.errors import ConfigError
-from deepvideo_tf.runs.checkpoints import load_run
+from deepvideo_tf.runs.run import load_run
 
 PROGRAM = """
 import json, sys
@@ -39,7 +39,7 @@ def history(workdir):
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def test_two_devices_do_what_one_does(judged_shards, tiny_config, tmp_path, no_export):
+def test_two_devices_do_what_one_does(judged_shards, tiny_config, tmp_path):
     """Batches of 7 and a last one of 1 do not fall into two halves."""
     config = replace(
         tiny_config,

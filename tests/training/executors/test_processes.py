@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 
 import deepvideo_tf as dv
-from deepvideo_tf.config import Place
+from deepvideo_tf.config import ProcessSpec
 from deepvideo_tf.data.annotations import hold_out
 from deepvideo_tf.errors import ConfigError, TrainingError
-from deepvideo_tf.runs.checkpoints import find_checkpoint, load_run, read_description
+from deepvideo_tf.runs.checkpoints import find_checkpoint
+from deepvideo_tf.runs.run import load_run
+from deepvideo_tf.runs.state import read_description
 from deepvideo_tf.training.executors import restarts
-from tests.conftest import REPOSITORY
+from tests.support.repository import REPOSITORY
 
 TRAIN = os.path.join(sysconfig.get_path("scripts"), "deepvideo-train")
 UNION_FIT = REPOSITORY / "tests/support/union_fit.py"
@@ -118,7 +120,8 @@ def weights_of_two(shards, first_run, workdir, *flags):
         *flags,
     )
     assert progress(workdir).total_steps == 50
-    from deepvideo_tf.runs.checkpoints import build_untrained, load_weights
+    from deepvideo_tf.runs.run import build_untrained
+    from deepvideo_tf.runs.state import load_weights
 
     model = build_untrained(load_run(workdir).config, 4)
     load_weights(find_checkpoint(workdir, best=False), model)
@@ -257,7 +260,7 @@ def test_a_run_goes_on_under_the_other_backend_and_ends_with_the_same_weights(sh
 )
 def test_a_place_that_cannot_be(arguments, message):
     with pytest.raises(ConfigError, match="^" + message):
-        Place(*arguments)
+        ProcessSpec(*arguments)
 
 
 def command(code):

@@ -8,6 +8,7 @@ from deepvideo_tf.config import (
     MODEL_CLIPS,
     MODEL_NAMES,
     ClipSpec,
+    HistogramConfig,
     ModelCard,
     ShardSpec,
     TrainConfig,
@@ -64,6 +65,7 @@ def test_a_config_takes_the_clip_of_its_model(model):
         (ShardSpec, "frame_rate_fps", float("nan")),
         (ShardSpec, "frame_size_px", 15),
         (ShardSpec, "jpeg_quality", 101),
+        (HistogramConfig, "hidden_layers", 3),
         (TrainConfig, "model", "resnet"),
         (TrainConfig, "width", 0),
         (TrainConfig, "width", float("inf")),
@@ -90,13 +92,19 @@ def test_a_config_takes_the_clip_of_its_model(model):
         (TrainConfig, "colour_jitter", 1.0),
         (TrainConfig, "dtype_policy", "int8"),
         (TrainConfig, "seed", -1),
+        (TrainConfig, "options", HistogramConfig()),
     ],
 )
-def test_bad_values_are_refused_by_name(kind, field, value):
+def test_bad_values_are_rejected_by_name(kind, field, value):
     with pytest.raises(ConfigError, match=rf"^{field} must .*Received: ") as caught:
         kind(**{field: value})
     assert isinstance(caught.value, ValueError)
     assert "\n" not in str(caught.value)
+
+
+def test_a_field_with_a_flag_of_another_name_is_named_as_the_flag():
+    with pytest.raises(ConfigError, match="^histogram_words must be a whole number, from 1 to 100000. Received: 0"):
+        HistogramConfig(words=0)
 
 
 @pytest.mark.parametrize("mode", ["top", "top3", "all"])
@@ -123,6 +131,81 @@ def test_fine_tuning_begins_from_a_run_and_keeps_a_tenth_of_the_top(mode):
 )
 def test_json_gives_the_same_config(config):
     assert from_json(TrainConfig, json.loads(json.dumps(to_json(config))), "test") == config
+
+
+def test_json_of_a_network_has_no_options():
+    data = to_json(TrainConfig())
+    assert list(data)[:4] == ["model", "tower", "clip", "width"]
+    assert "options" not in data
+
+
+def test_json_gives_the_same_options():
+    config = TrainConfig(model="feature_histograms", options=HistogramConfig(words=20, hidden_layers=2))
+    data = json.loads(json.dumps(to_json(config)))
+    assert data["options"] == {"words": 20, "hidden_layers": 2}
+    assert from_json(TrainConfig, data, "test") == config
+
+
+# As version 0.1.0 wrote it; it had `histogram_words` and `hidden_layers` for every model, and no `tower`.
+OLD_JSON = {
+    "model": "multires_slow_fusion",
+    "clip": {"num_frames": 10, "frame_stride": 1, "crop_size_px": 90, "flip": False},
+    "width": 0.25,
+    "histogram_words": 850,
+    "hidden_layers": 1,
+    "dropout": 0.5,
+    "top_dropout": 0.5,
+    "lrn_beta": 0.5,
+    "init_from": None,
+    "finetune": "scratch",
+    "cached_views": 4,
+    "loss": "softmax",
+    "label_smoothing": 0.0,
+    "class_weights": "none",
+    "optimizer": "adamw",
+    "momentum": 0.9,
+    "learning_rate": 0.0003,
+    "schedule": "cosine",
+    "plateau_epochs": 5,
+    "warmup_steps": 0,
+    "max_gradient_norm": 0.0,
+    "weight_decay": 0.0005,
+    "global_batch_size": 32,
+    "num_epochs": 10,
+    "colour_jitter": 0.0,
+    "time_jitter": 0.0,
+    "mixup_alpha": 0.0,
+    "dtype_policy": "float32",
+    "seed": 0,
+}
+
+
+def test_json_of_an_old_network_is_read():
+    config = from_json(TrainConfig, OLD_JSON, "test")
+    expected = TrainConfig(
+        model="multires_slow_fusion",
+        clip=ClipSpec(num_frames=10, crop_size_px=90, flip=False),
+        width=0.25,
+        optimizer="adamw",
+        learning_rate=3e-4,
+        schedule="cosine",
+    )
+    assert config == expected
+    kept = {name: value for name, value in to_json(config).items() if name != "tower"}
+    assert list(kept.items()) == [
+        item for item in OLD_JSON.items() if item[0] not in ("histogram_words", "hidden_layers")
+    ]
+
+
+def test_json_of_an_old_baseline_is_read():
+    data = OLD_JSON | {"model": "feature_histograms", "histogram_words": 20, "hidden_layers": 2}
+    config = from_json(TrainConfig, data, "test")
+    assert config.options == HistogramConfig(words=20, hidden_layers=2)
+    assert from_json(TrainConfig, {"model": "feature_histograms", "hidden_layers": 2}, "test").options == (
+        HistogramConfig(hidden_layers=2)
+    )
+    with pytest.raises(ConfigError, match=r"^run/config.json: hidden_layers must be a whole number, from 1 to 2"):
+        from_json(TrainConfig, data | {"hidden_layers": 3}, "run/config.json")
 
 
 def test_json_gives_the_same_card():
