@@ -7,7 +7,6 @@ batch. Everything random is a function of (seed, epoch, position in the epoch).
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,10 +19,11 @@ from deepvideo_tf.data.sampling import MAX_VIEWS
 from deepvideo_tf.data.shards import records
 from deepvideo_tf.data.shards.build import Manifest, read_manifest, verify_shards
 from deepvideo_tf.errors import ConfigError, ShardError
+from deepvideo_tf.storage.paths import PathLike
 
 
 def make_dataset(
-    shards_dir: Any,
+    shards_dir: PathLike,
     split: str,
     clip: ClipSpec,
     *,
@@ -160,7 +160,7 @@ def training_batches(
 
 
 def make_evaluation_dataset(
-    shards_dir: Any,
+    shards_dir: PathLike,
     split: str,
     clip: ClipSpec,
     *,
@@ -207,7 +207,9 @@ def _with_length(batches: tf.data.Dataset, num_clips: int, batch_size: int) -> t
     return batches.apply(tf.data.experimental.assert_cardinality(-(-num_clips // batch_size)))
 
 
-def clips_by_class(shards_dir: Any, split: str, *, max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION) -> np.ndarray:
+def clips_by_class(
+    shards_dir: PathLike, split: str, *, max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION
+) -> np.ndarray:
     """Count the clips of each class; a clip with several labels counts for each. Reads all shards once.
 
     Args:
@@ -231,7 +233,7 @@ def clips_by_class(shards_dir: Any, split: str, *, max_bad_fraction: float = DEF
 
 
 @contextlib.contextmanager
-def naming_damage(shards_dir: Any, *splits: str) -> Iterator[None]:
+def naming_damage(shards_dir: PathLike, *splits: str) -> Iterator[None]:
     """Name the damaged shard if reading one fails, which TensorFlow's message does not.
 
     Args:
@@ -254,7 +256,7 @@ def naming_damage(shards_dir: Any, *splits: str) -> Iterator[None]:
 
 
 def _checked_manifest(
-    shards_dir: Any, split: str, clip: ClipSpec, batch_size: int, max_bad_fraction: float
+    shards_dir: PathLike, split: str, clip: ClipSpec, batch_size: int, max_bad_fraction: float
 ) -> Manifest:
     check_int("batch_size", batch_size, 1)
     check_number("max_bad_fraction", max_bad_fraction, least=0, below=1)
@@ -271,7 +273,7 @@ def _check_worker(worker: tuple[int, int], most: int | None) -> None:
     check_int("worker must be (number, how many): number", number, 0, workers - 1)
 
 
-def check_clip(manifest: Manifest, clip: ClipSpec, shards_dir: Any) -> None:
+def check_clip(manifest: Manifest, clip: ClipSpec, shards_dir: PathLike) -> None:
     """Check that the stored clips can give a model's clip.
 
     Args:

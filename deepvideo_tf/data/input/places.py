@@ -3,7 +3,6 @@
 import array
 import itertools
 from collections.abc import Iterator
-from typing import Any
 
 import tensorflow as tf
 
@@ -13,6 +12,7 @@ from deepvideo_tf.data.input.clips import ClipDecoder
 from deepvideo_tf.data.input.pipeline import training_batches
 from deepvideo_tf.data.input.reader import DEFAULT_MAX_BAD_FRACTION, INTERLEAVED_SHARDS, RecordReader
 from deepvideo_tf.data.shards.build import Manifest, read_manifest
+from deepvideo_tf.storage.paths import PathLike
 
 RECORD_BUFFER_BYTES = 256 << 10  # TensorFlow's default
 
@@ -34,7 +34,7 @@ class TrainingPlaces:
     """
 
     def __init__(
-        self, shards_dir: Any, split: str, *, seed: int, max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION
+        self, shards_dir: PathLike, split: str, *, seed: int, max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION
     ) -> None:
         self._reader = RecordReader(read_manifest(shards_dir, split), shards_dir, max_bad_fraction)
         self._seed = seed

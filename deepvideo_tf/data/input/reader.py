@@ -8,7 +8,7 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +16,7 @@ import tensorflow as tf
 from deepvideo_tf.data.shards import records
 from deepvideo_tf.data.shards.build import Manifest, read_manifest
 from deepvideo_tf.errors import ShardError
-from deepvideo_tf.storage.paths import to_path
+from deepvideo_tf.storage.paths import PathLike, to_path
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class RecordReader:
         max_bad_fraction: fraction of the records that may be damaged.
     """
 
-    def __init__(self, manifest: Manifest, shards_dir: Any, max_bad_fraction: float) -> None:
+    def __init__(self, manifest: Manifest, shards_dir: PathLike, max_bad_fraction: float) -> None:
         self.num_records = manifest.records
         self._paths = [str(to_path(shards_dir) / shard["name"]) for shard in manifest.shards]
         self._records_of = dict(zip(self._paths, (shard["records"] for shard in manifest.shards), strict=True))
@@ -47,14 +47,7 @@ class RecordReader:
         self._lost: dict[str, int] = {}
 
     def in_order(self, *, replace_damaged: bool) -> Iterator[bytes]:
-        """Yield all records in the order of the shards.
-
-        Args:
-            replace_damaged: whether the first records are repeated in place of damaged ones.
-
-        Yields:
-            Encoded records.
-        """
+        """Yield all records in the order of the shards; optionally the first ones again in place of damaged ones."""
 
         def once() -> Iterator[bytes]:
             return itertools.chain.from_iterable(map(self._records_in, self._paths))
@@ -62,32 +55,16 @@ class RecordReader:
         yield from itertools.islice(_repeated(once), self.num_records) if replace_damaged else once()
 
     def shuffled(self, seed: int, epoch: int, worker: tuple[int, int] = (0, 1)) -> Iterator[bytes]:
-        """Yield the records of one worker's share of an epoch, in an order that is a function of the arguments.
+        """Yield the records of an epoch, or of one worker's (number, how many) share of it.
 
-        Args:
-            seed: seed of the order.
-            epoch: number of the epoch.
-            worker: (number, how many): which of several processes this is.
-
-        Returns:
-            Encoded records, `num_records // how many` of them.
+        The order is a function of the arguments; all shares have `num_records // how many` records.
         """
         return self.shuffled_items(self._records_in, seed, epoch, worker)
 
     def shuffled_items(
         self, read_shard: Callable[[str], Iterator[Item]], seed: int, epoch: int, worker: tuple[int, int] = (0, 1)
     ) -> Iterator[Item]:
-        """Yield something for each record, in the order of `shuffled`.
-
-        Args:
-            read_shard: function from the path of a shard to one item per undamaged record, in their order.
-            seed: seed of the order.
-            epoch: number of the epoch.
-            worker: (number, how many).
-
-        Yields:
-            The items.
-        """
+        """Yield one item per record in the order of `shuffled`; `read_shard` yields those of a shard, given a path."""
         number, workers = worker
         rng = np.random.default_rng([seed, epoch])
         paths = [self._paths[index] for index in rng.permutation(len(self._paths))][number::workers]
@@ -98,17 +75,7 @@ class RecordReader:
             yield from (block[index] for index in rng.permutation(len(block)))
 
     def read_shard(self, path: str) -> Iterator[tuple[int, bytes]]:
-        """Read the undamaged records of one shard.
-
-        Args:
-            path: path of the shard.
-
-        Yields:
-            Offset in bytes, and encoded record.
-
-        Raises:
-            ShardError: more records of the split are damaged than `max_bad_fraction` allows.
-        """
+        """Yield (offset in bytes, record) for each undamaged record of a shard; ShardError if too many are damaged."""
         count = 0
         damages: list[tuple[int, str]] = []
         for offset, record in records.read_records(path, lambda *damage: damages.append(damage)):
@@ -157,15 +124,7 @@ def _repeated(once: Callable[[], Iterator[Item]]) -> Iterator[Item]:
 
 
 def to_dataset(read: Callable[..., Iterator[bytes]], *arguments: tf.Tensor) -> tf.data.Dataset:
-    """Make a dataset of records that Python reads.
-
-    Args:
-        read: function from the arguments, as NumPy values, to encoded records; called for each pass.
-        *arguments: its arguments, tensors.
-
-    Returns:
-        Dataset of strings, scalars.
-    """
+    """Return a dataset of the records, string scalars, that `read` yields, given the arguments as NumPy values."""
 
     def blocks(*values: np.ndarray) -> Iterator[list[bytes]]:
         """Yield lists of records: TensorFlow calls Python once for each list."""
@@ -185,7 +144,7 @@ def to_dataset(read: Callable[..., Iterator[bytes]], *arguments: tf.Tensor) -> t
 
 
 def record_names(
-    shards_dir: Any,
+    shards_dir: PathLike,
     split: str,
     *,
     seed: int,
