@@ -24,7 +24,7 @@ from deepvideo_tf.baseline.feature_process import feature_processes
 from deepvideo_tf.baseline.features import FEATURES_VERSION, KIND_DIMS, KINDS
 from deepvideo_tf.baseline.vectors import ClipVectors
 from deepvideo_tf.config import ClipSpec, to_json
-from deepvideo_tf.data.sampling import centred_frame_start, view_boxes
+from deepvideo_tf.data.sampling import middle_frames, view_boxes
 from deepvideo_tf.data.shards import records
 from deepvideo_tf.data.shards.manifest import Manifest, read_manifest
 from deepvideo_tf.errors import ShardError
@@ -261,8 +261,7 @@ def _clips(path: Path, manifest: Manifest, clip: ClipSpec) -> Iterator[tuple[lis
 
 def _middle_frames(data: Mapping[str, Any], manifest: Manifest, clip: ClipSpec) -> list[bytes]:
     """Return the middle frames of a stored clip, those that evaluation sees."""
-    start = centred_frame_start(manifest.spec.clip_frames, clip.span)
-    return data[records.FRAMES][start : start + clip.span : clip.frame_stride]
+    return data[records.FRAMES][middle_frames(manifest.spec.clip_frames, clip)]
 
 
 def _write_rows(

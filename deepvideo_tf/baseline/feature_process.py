@@ -20,6 +20,7 @@ import simplejpeg
 
 from deepvideo_tf.baseline import codebooks as books
 from deepvideo_tf.baseline.features import KINDS, local_features
+from deepvideo_tf.data.sampling import view_of
 from deepvideo_tf.errors import ShardError
 from deepvideo_tf.execution.worker_process import (
     WorkerDiedError,
@@ -181,22 +182,6 @@ def _decoded(frame: bytes, settings: Mapping[str, Any]) -> np.ndarray:
     if picture.shape != (size_px, size_px, 3):
         raise ValueError(f"expected frames of {size_px} x {size_px} px, found {picture.shape}")
     return picture
-
-
-def view_of(frames: np.ndarray, box: tuple[int, int, bool], size_px: int) -> np.ndarray:
-    """Return one view of a clip.
-
-    Args:
-        frames: uint8 `[time, height, width, 3]`.
-        box: top_px, left_px, and whether to mirror.
-        size_px: its side.
-
-    Returns:
-        uint8 `[time, size_px, size_px, 3]`.
-    """
-    top, left, mirrored = box
-    view = frames[:, top : top + size_px, left : left + size_px]
-    return view[:, :, ::-1] if mirrored else view
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepvideo_tf.data.input.pipeline import DEFAULT_MAX_BAD_FRACTION
+from deepvideo_tf.data.input.reader import DEFAULT_MAX_BAD_FRACTION
 from deepvideo_tf.data.shards.manifest import read_manifest
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.evaluation.class_groups import check_groups, ucf101_groups

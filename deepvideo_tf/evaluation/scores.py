@@ -16,12 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepvideo_tf.config import check_int
-from deepvideo_tf.data.input.pipeline import (
-    DEFAULT_MAX_BAD_FRACTION,
-    check_clip,
-    make_evaluation_dataset,
-    naming_damage,
-)
+from deepvideo_tf.data.input.pipeline import check_clip, make_evaluation_dataset, naming_damage
+from deepvideo_tf.data.input.reader import DEFAULT_MAX_BAD_FRACTION
 from deepvideo_tf.data.sampling import MAX_VIEWS
 from deepvideo_tf.data.shards.manifest import check_card, read_manifest
 from deepvideo_tf.errors import ModelFileError, ShardError, first_line

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deepvideo_tf.config import DecodeLimits, ModelCard
-from deepvideo_tf.data.sampling import MAX_VIEWS, centred_frame_start, view_boxes
+from deepvideo_tf.data.sampling import MAX_VIEWS, evaluation_views
 from deepvideo_tf.data.video.clip_window import ClipWindow
 from deepvideo_tf.data.video.decode import Frame
 from deepvideo_tf.data.video.process import DecoderProcess
@@ -71,7 +71,7 @@ def predict_video(
     spec = card.shards if clips_per_video is None else replace(card.shards, clips_per_video=clips_per_video)
     with DecoderProcess(limits) if decoder is None else contextlib.nullcontext(decoder) as open_decoder:
         decoded = open_decoder.decode(video, spec, encode=False)
-    views = np.stack([view for clip in decoded for view in clip_views(np.stack(clip.frames), card, num_views)])
+    views = np.concatenate([evaluation_views(np.stack(clip.frames), card.clip, num_views) for clip in decoded])
     batches = [views[start : start + BATCH_CLIPS] for start in range(0, len(views), BATCH_CLIPS)]
     return _ranked(np.concatenate([model.probabilities(batch) for batch in batches]), card, video)
 
@@ -135,14 +135,3 @@ def _ranked(rows: np.ndarray, card: ModelCard, video: object) -> dict[str, float
         raise ModelFileError(f"the model answers {mean.tolist()!s:.80} for {video}: its file is damaged")
     order = np.argsort(-mean, kind="stable")
     return {card.classes[label]: float(mean[label]) for label in order}
-
-
-def clip_views(frames: np.ndarray, card: ModelCard, num_views: int) -> Iterator[np.ndarray]:
-    """Yield the views uint8 `[time, height, width, 3]` of one stored clip, the same ones as evaluation's."""
-    clip = card.clip
-    start = centred_frame_start(len(frames), clip.span)
-    chosen = frames[start : start + clip.span : clip.frame_stride]
-    size_px = clip.crop_size_px
-    for top, left, mirrored in view_boxes(card.shards.frame_size_px, size_px, num_views, clip.flip):
-        view = chosen[:, top : top + size_px, left : left + size_px]
-        yield view[:, :, ::-1] if mirrored else view

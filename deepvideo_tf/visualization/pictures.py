@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from deepvideo_tf.config import FEATURE_HISTOGRAMS, FUSIONS, check_choice, multires_name
-from deepvideo_tf.data.input.pipeline import DEFAULT_MAX_BAD_FRACTION, make_evaluation_dataset, naming_damage
+from deepvideo_tf.data.input.pipeline import make_evaluation_dataset, naming_damage
+from deepvideo_tf.data.input.reader import DEFAULT_MAX_BAD_FRACTION
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.evaluation.class_groups import ucf101_groups
 from deepvideo_tf.evaluation.scores import average_scores, read, scores_path
