@@ -85,7 +85,7 @@ def publish(local: Path, *paths: AnyPath) -> None:
 
     Args:
         local: from `staging_file`; gone afterwards, if it is for a disk.
-        paths: the names, all in the folder that it was staged for; existing files are replaced.
+        *paths: the names, all in the folder that it was staged for; existing files are replaced.
 
     Raises:
         OSError: it cannot be synced, renamed or uploaded.
