@@ -137,9 +137,9 @@ def _print_result(result):
     print(f"  {'':<14} measured  95% interval    chance")
     for name, chance in result["chance"].items():
         interval = _interval(result["intervals"][name])
-        print(f"  {_title(name):<14} {result[name]:8.3f}  {interval}  {chance:.3f}")
+        print(f"  {_title(name):<14} {result[name]:8.3f}  {interval}  {_or_dash(chance)}")
     for group, value in result["map_by_group"].items():
-        print(f"  {'-' if value is None else format(value, '.3f'):>5} mAP of {group}")
+        print(f"  {_or_dash(value):>5} mAP of {group}")
     _print_classes(result["classes"])
     for pair in result["most_confused"][:PRINTED_CONFUSIONS]:
         of_class = result["classes"][pair["true"]]["videos"]
@@ -152,6 +152,10 @@ def _print_result(result):
 
 def _title(name):
     return name.replace("_", " ").replace("hit at ", "Hit@").replace("map", "mAP")
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _interval(ends):

@@ -15,7 +15,7 @@ from deepvideo_tf.baseline.classifier import build_classifier, codebooks_of
 from deepvideo_tf.config import FEATURE_HISTOGRAMS
 from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
 from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError
-from deepvideo_tf.evaluation.scores import score_run
+from deepvideo_tf.evaluation.scoring import score_run
 from deepvideo_tf.metrics.probabilities import probabilities
 from deepvideo_tf.runs.run import load_run
 from deepvideo_tf.visualization.pictures import choose_pictures, draw_pictures
