@@ -18,7 +18,7 @@ from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError
 from deepvideo_tf.evaluation.scoring import score_run
 from deepvideo_tf.metrics.probabilities import probabilities
 from deepvideo_tf.runs.run import load_run
-from deepvideo_tf.visualization.pictures import choose_pictures, draw_pictures
+from deepvideo_tf.visualization.pictures.draw import choose_pictures, draw_pictures
 from tests.support.files import flip_a_bit
 from tests.support.runs import checkpoint_names
 
