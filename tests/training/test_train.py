@@ -156,6 +156,7 @@ def test_without_matplotlib_a_run_goes_on_and_says_so_once(tiny_config, judged_s
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "deepvideo_tf.visualization.plots", raising=False)
     monkeypatch.delattr(deepvideo_tf, "plots", raising=False)
+    monkeypatch.delattr("deepvideo_tf.visualization.plots", raising=False)
     dv.train(tiny_config, judged_shards, tmp_path)
     assert not pictures_in(tmp_path)
     (line,) = [record.message for record in caplog.records if "pictures" in record.message]
