@@ -1,4 +1,4 @@
-"""Real videos that the programs are run on."""
+"""Real videos for the programs."""
 
 import pytest
 

@@ -16,7 +16,7 @@ SPEED = {
 
 
 def evaluation(video_hit, *, clip_hit=None, half_width=0.05, groups=(), **more):
-    """What `evaluate` returns, as far as the tables read it."""
+    """Return what `evaluate` returns, as far as the tables read it."""
     clip_hit = video_hit - 0.02 if clip_hit is None else clip_hit
     values = {"clip_hit_at_1": clip_hit, "video_hit_at_1": video_hit, "map": video_hit + 0.01}
     return {

@@ -5,11 +5,11 @@ from PIL import Image
 
 from deepvideo_tf.config import FINETUNE_MODES
 from deepvideo_tf.reporting.page import write_pages
-from tests.support.browser import AXE, CHROMIUM, FLAGS
+from tests.support.browser import AXE
 from tests.support.reports import fold, made_report
 from tests.support.repository import REPOSITORY
 
-playwright = pytest.importorskip("playwright.sync_api", reason="make web-test installs it")
+pytest.importorskip("playwright.sync_api", reason="make web-test installs it")
 
 pytestmark = pytest.mark.web
 
@@ -21,14 +21,6 @@ def made_page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     html, _ = write_pages(made_report(folder, [fold(transfer=FINETUNE_MODES, groups=["a group"])]), folder)
     return html
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("width_px", [1280, 390], ids=["wide", "phone"])
