@@ -122,7 +122,7 @@ _LOADING = threading.Lock()
 
 def _predictor(model_path):
     """A model on one thread: all workers of a process share TensorFlow's, and have a TFLite or ONNX one each."""
-    if find_model(model_path)[0] not in ("run", "saved_model"):
+    if not find_model(model_path)[0].uses_tensorflow:
         return load_predictor(model_path, num_threads=1)
     with _LOADING:
         return _tensorflow_predictor(model_path)

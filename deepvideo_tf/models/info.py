@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     Inputs = Callable[[np.ndarray], np.ndarray]
 
+WHOLE_MODEL_MODES = ("all", "scratch")  # of fine-tuning
 FULL_FRAME = "frame"  # the stream of a model with one tower over whole frames
 
 
@@ -90,6 +91,11 @@ class ModelInfo:
     export_obstacle: str | None = None
     inputs: Callable[[keras.Model], Inputs] = clips_themselves
 
+    @property
+    def features(self) -> str:
+        """The layer whose output is a network's features: those that the mode `top` starts from."""
+        return self.groups["top"].features
+
     def group(self, finetune: str) -> LayerGroup | None:
         """Return the layers that a fine-tuning mode trains.
 
@@ -103,10 +109,10 @@ class ModelInfo:
             ConfigError: the model has no such group of layers.
         """
         check_choice("finetune", finetune, FINETUNE_MODES)
-        if finetune in ("all", "scratch"):
+        if finetune in WHOLE_MODEL_MODES:
             return None
         if finetune not in self.groups:
-            modes = (*self.groups, "all", "scratch")
+            modes = (*self.groups, *WHOLE_MODEL_MODES)
             on = f" on {self.tower}" if self.tower else ""
             raise ConfigError(f"finetune must be one of {', '.join(modes)} for {self.name}{on}. Received: {finetune!r}")
         return self.groups[finetune]
