@@ -3,7 +3,7 @@
 from typing import Any
 
 from deepvideo_tf.config import TrainConfig
-from deepvideo_tf.formats.export_run import export_run
+from deepvideo_tf.formats.export import export_run
 from deepvideo_tf.storage.paths import AnyPath
 from deepvideo_tf.training.train import train
 

@@ -63,7 +63,7 @@ def main(names):
     videos = [] if is_camera else find_videos(names)
     copies = _copies(videos) if _ANNOTATE.value else {}
     kind, _ = find_model(_MODEL_PATH.value)
-    if kind in ("run", "saved_model"):
+    if kind.uses_tensorflow:
         cli.import_tensorflow()
     with cli.quiet_libraries():
         predictor = load_predictor(_MODEL_PATH.value)

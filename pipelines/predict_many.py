@@ -64,7 +64,7 @@ def main():
     limits = _LIMITS.config()
     kind, _ = find_model(_MODEL_PATH.value)
     videos = read_video_paths(_VIDEO_ROOT.value, _VIDEO_LIST.value)
-    if kind in ("run", "saved_model"):
+    if kind.uses_tensorflow:
         cli.import_tensorflow()
     with (
         cli.progress(len(videos), "video", "predicting") as on_video,

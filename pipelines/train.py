@@ -77,7 +77,7 @@ def main():
         _check_shares(place, config, manifest)
         sys.exit(restarts.run_with_restarts([sys.executable, *sys.argv], _newest_checkpoint))
     cli.import_tensorflow()
-    from deepvideo_tf.formats.export_run import export_run
+    from deepvideo_tf.formats.export import export_run
     from deepvideo_tf.training.train import is_finished, train
 
     if place is not None:

@@ -1,43 +1,81 @@
-"""What all formats share: the outputs, the labels, and the card with what prediction needs and a user should know."""
+"""What all exports share: the outputs, the labels, and the card with what prediction needs and a user should know."""
 
+import contextlib
 import json
 import platform
+from collections.abc import Iterator
 from importlib import metadata
+from typing import Any
 
 import keras
+import tensorflow as tf
 
 import deepvideo_tf
-from deepvideo_tf.config import FEATURE_HISTOGRAMS, FUSIONS, to_json
-from deepvideo_tf.errors import ModelFileError
+from deepvideo_tf.config import to_json
+from deepvideo_tf.errors import ModelFileError, first_line
 from deepvideo_tf.models.description import describe
-from deepvideo_tf.runs.run import Run
-from deepvideo_tf.storage.paths import to_path
+from deepvideo_tf.models.registry import model_info
+from deepvideo_tf.runs.run import Run, load_run
+from deepvideo_tf.storage.paths import AnyPath, PathLike
 
 MAX_FILE_GIB = 2
 LABELS_NAME = "labels.txt"
 PAPER = "Karpathy et al., Large-scale Video Classification with Convolutional Neural Networks, CVPR 2014"
 
 
-def card_text(run: Run, model, **about):
-    """The model card as JSON.
+def exportable_run(workdir: PathLike) -> Run:
+    """Load a run that is to be exported.
+
+    Args:
+        workdir: the run's folder.
+
+    Returns:
+        `Run`.
+
+    Raises:
+        ModelFileError: it cannot be loaded, or its model cannot be exported.
+    """
+    run = load_run(workdir)
+    obstacle = model_info(run.card.model).export_obstacle
+    if obstacle is not None:
+        raise ModelFileError(
+            f"{run.checkpoint.parent.parent}: {run.card.model} cannot be exported, since {obstacle}: predict and "
+            "evaluate with the run itself"
+        )
+    return run
+
+
+@contextlib.contextmanager
+def reported(path: AnyPath | str) -> Iterator[None]:
+    """Raise ModelFileError for whatever a system or TensorFlow raises while a model is written to `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be written: {error.strerror}") from None
+    except tf.errors.OpError as error:
+        raise ModelFileError(f"{path}: cannot be written: {first_line(error.message)}") from None
+
+
+def card_text(run: Run, model: keras.Model, **about: Any) -> str:
+    """Return the model card as JSON.
 
     Args:
         run: the trained run.
         model: the `keras.Model` that is exported.
-        **about: what else there is to say of this file: `format`, `precision` and the like.
+        **about: more about this file: `format`, `precision` and the like.
 
     Returns:
         Text: `model` is the `ModelCard`, all that prediction reads. Besides: `about`; `checkpoint`, the file that the
         weights come from; `paper`; `training`, the run's configuration; `data`, the shards it was trained on, by their
-        hash; `metrics_of_the_run`, in float32, from the evaluations in its folder that judged this checkpoint (what an
-        export of less precision or rank loses, `check_parity` tells); `sizes`; `versions`.
+        hash; `metrics_of_the_run`, in float32, from the evaluations of this checkpoint in its folder (`check_parity`
+        measures what an export of less precision or rank loses); `sizes`; `versions`.
     """
     layers = describe(model)
     data = {
         "model": to_json(run.card),
         **about,
         "checkpoint": run.checkpoint.name,
-        "paper": {"title": PAPER, "section": "3.1" if run.card.model in FUSIONS else "3.2"},
+        "paper": {"title": PAPER, "section": model_info(run.card.model).section},
         "training": to_json(run.config),
         "data": {"shards_sha256": run.shards},
         "metrics_of_the_run": _metrics(run),
@@ -55,16 +93,16 @@ def card_text(run: Run, model, **about):
     return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
-def labels_text(run: Run):
-    """The class names, one a line, in the order of the model's outputs."""
+def labels_text(run: Run) -> str:
+    """Return the class names, one per line, in the order of the model's outputs."""
     return "".join(f"{name}\n" for name in run.card.classes)
 
 
-def with_probabilities(run: Run, model=None):
-    """A model whose output is a dict of `probabilities` instead of logits, so that every format names it so.
+def with_probabilities(run: Run, model: keras.Model | None = None) -> keras.Model:
+    """Return a model whose output is a dict of `probabilities` instead of logits, so that every format names it so.
 
     Args:
-        run: the trained run, whose loss tells what its logits mean.
+        run: the trained run, whose loss says what its logits mean.
         model: another form of its model; None for its own.
 
     Returns:
@@ -75,28 +113,12 @@ def with_probabilities(run: Run, model=None):
     return keras.Model(model.input, {"probabilities": probabilities}, name=model.name)
 
 
-def check_exportable(run: Run):
-    """Refuses a run whose model is not all that it takes from pixels to classes.
-
-    Args:
-        run: the trained run.
-
-    Raises:
-        ModelFileError: its inputs are features that no graph computes.
-    """
-    if run.card.model == FEATURE_HISTOGRAMS:
-        raise ModelFileError(
-            f"{run.checkpoint.parent.parent}: {run.card.model} cannot be exported, since its features are no part of a "
-            "graph: predict and evaluate with the run itself"
-        )
-
-
-def check_size(model, path):
-    """Refuses a model that a file of one piece cannot hold: TFLite's and ONNX's offsets end at 2 GiB.
+def check_size(model: keras.Model, path: AnyPath) -> None:
+    """Raise an error for a model that one file cannot hold: TFLite's and ONNX's offsets end at 2 GiB.
 
     Args:
         model: the `keras.Model` in float32.
-        path: the file it is meant for.
+        path: the file that it is for.
 
     Raises:
         ModelFileError: it is too large.
@@ -109,10 +131,11 @@ def check_size(model, path):
         )
 
 
-def _metrics(run):
-    """By split, what an evaluation in the run's folder says of this checkpoint."""
+def _metrics(run: Run) -> dict[str, dict[str, Any]]:
+    """Return, by split, the results of the evaluations of this checkpoint in the run's folder."""
     metrics = {}
-    for path in sorted(to_path(run.checkpoint).parent.parent.glob("evaluation-*.json")):
+    paths: list[AnyPath] = [*run.checkpoint.parent.parent.glob("evaluation-*.json")]
+    for path in sorted(paths, key=str):
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
             if result["checkpoints"] != [run.checkpoint.name]:
@@ -120,5 +143,5 @@ def _metrics(run):
             names = ("videos", "clips", "views", "clip_hit_at_1", "video_hit_at_1", "map", "intervals")
             metrics[result["split"]] = {name: result[name] for name in names}
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # another version's, or one that was cut short: an export does not fail for it
+            continue  # another version's, or incomplete: not a reason for an export to fail
     return metrics

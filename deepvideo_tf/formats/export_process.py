@@ -1,4 +1,4 @@
-"""Exports a run under TensorFlow, for processes whose Keras runs on another backend: a SavedModel is TensorFlow's.
+"""Exporting a run under TensorFlow, for processes whose Keras runs on another backend: a SavedModel is TensorFlow's.
 
 `python -m deepvideo_tf.formats.export_process WORKDIR EXPORT_DIR` prints the version folder in its last line.
 """
@@ -8,11 +8,11 @@ import subprocess
 import sys
 
 from deepvideo_tf.errors import DeepVideoError, ModelFileError
-from deepvideo_tf.storage.paths import to_path
+from deepvideo_tf.storage.paths import AnyPath, PathLike, to_path
 
 
-def export_in_process(workdir, export_dir):
-    """Does what `export_saved_model` does, in a process of its own.
+def export_in_process(workdir: PathLike, export_dir: PathLike) -> AnyPath:
+    """Do what `export_saved_model` does, in a process of its own.
 
     Args:
         workdir: the run's folder.
@@ -22,7 +22,7 @@ def export_in_process(workdir, export_dir):
         Path of the version folder.
 
     Raises:
-        ModelFileError: the run cannot be loaded or exported, or the folder not be written.
+        ModelFileError: the run cannot be loaded or exported, or the folder cannot be written.
     """
     environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-P", "-m", "deepvideo_tf.formats.export_process", str(workdir), str(export_dir)]

@@ -1,47 +1,54 @@
-"""Layers of less rank: the same net with a small part of its multiply-adds and weights.
+"""Layers of reduced rank: the same network with a small fraction of its multiply-adds and weights.
 
-A dense layer or a convolution becomes two: one from the inputs to `rank` units, one from these to the outputs. What is
-kept are the directions in which the layer's responses to real clips vary most (their principal components), which for
-these clips is the closest affine map of that rank. The singular vectors of the weights alone would be the closest for
-inputs of white noise, which no layer of a trained net sees: on the six classes of UCF-101 they do as well for the dense
+A dense layer or a convolution becomes two: one from the inputs to `rank` units, one from these to the outputs. They
+keep the directions in which the layer's responses to real clips vary most (their principal components), which for these
+clips is the closest affine map of that rank. The singular vectors of the weights alone would be the closest for inputs
+of white noise, which no layer of a trained network sees: on the six classes of UCF-101 they do as well for the dense
 layers, and ruin the convolutions.
 """
+
+from typing import Any
 
 import keras
 import numpy as np
 
 from deepvideo_tf.config import check_int
 from deepvideo_tf.errors import ConfigError
+from deepvideo_tf.models.registry import info_of
 from deepvideo_tf.models.responses import before_activation
 
-DENSE_LAYERS = ("fc6", "fc7")
-CONV_LAYERS = ("conv2", "conv3", "conv4", "conv5")  # conv1 has few filters and three channels: nothing to win
-RESPONSES = 2048  # of a layer, at least, that its directions are found from, where the clips give as many
+RANK_CLIPS = 1024  # enough to find several times as many directions as the ranks in use
+RESPONSES = 2048  # of a layer, at least, that its directions are computed from, if the clips give as many
 BATCH_CLIPS = 32
 
 
-def reduce_rank(model, clips, *, dense_rank=None, conv_rank=None):
-    """Replaces layers by pairs of layers of less rank, where that saves multiply-adds.
+def reduce_rank(
+    model: keras.Model, clips: np.ndarray, *, dense_rank: int | None = None, conv_rank: int | None = None
+) -> keras.Model:
+    """Replace layers by pairs of layers of reduced rank, where that saves multiply-adds.
 
     Args:
         model: a trained model of this package, up to its logits.
         clips: calibration clips, uint8 `[clip, time, height, width, 3]`: more than `dense_rank`, better many more.
-        dense_rank: rank of the two hidden dense layers; None leaves them as they are.
-        conv_rank: rank of the convolutions but the first of each stream; None leaves them as they are.
+        dense_rank: rank of the hidden dense layers; None leaves them unchanged.
+        conv_rank: rank of the convolutions except the first of each stream; None leaves them unchanged.
 
     Returns:
-        A new `keras.Model` from clips to logits; the model itself where no rank is given. Layer `fc6` becomes
-        `fc6_reduced`, which has no bias and no ReLU, and `fc6`; so do the others.
+        A new `keras.Model` from clips to logits; the model itself if no rank is given. A layer `NAME` becomes
+        `NAME_reduced`, which has no bias and no activation, and `NAME`.
 
     Raises:
-        ConfigError: a rank is no whole number above 0 or saves nothing, or `dense_rank` not below the number of clips.
+        ConfigError: a rank is not an integer above 0 or saves nothing, or there are no more clips than `dense_rank`.
     """
-    ranks = {}
-    for argument, rank, names in (("dense_rank", dense_rank, DENSE_LAYERS), ("conv_rank", conv_rank, CONV_LAYERS)):
+    info = info_of(model)
+    wanted = (("dense_rank", dense_rank, info.low_rank_dense), ("conv_rank", conv_rank, info.low_rank_convs))
+    ranks: dict[str, int] = {}
+    for argument, rank, names in wanted:
         if rank is None:
             continue
         check_int(argument, rank, 1)
-        layers = [layer for layer in model.layers if layer.name.split("_")[-1] in names]
+        # In the order of the model's layers, as random responses are drawn for each.
+        layers = [layer for layer in model.layers if layer.name in names]
         of_layers = {layer.name: rank for layer in layers if _saves(layer, rank)}
         if not of_layers:
             raise ConfigError(f"{argument} must be low enough to save something in this model. Received: {rank}")
@@ -54,7 +61,7 @@ def reduce_rank(model, clips, *, dense_rank=None, conv_rank=None):
         )
     pairs = {name: _pair(model.get_layer(name), rank) for name, rank in ranks.items()}
 
-    def call(layer, *arguments, **options):
+    def call(layer: keras.layers.Layer, *arguments: Any, **options: Any) -> Any:
         if layer.name not in pairs:
             return layer(*arguments, **options)
         into, out_of = pairs[layer.name]
@@ -70,13 +77,13 @@ def reduce_rank(model, clips, *, dense_rank=None, conv_rank=None):
     return reduced
 
 
-def _saves(layer, rank):
+def _saves(layer: keras.layers.Layer, rank: int) -> bool:
     *inputs, outputs = layer.kernel.shape
     return rank * (int(np.prod(inputs)) + outputs) < int(np.prod(inputs)) * outputs
 
 
-def _pair(layer, rank):
-    """Two layers in place of one, without their weights."""
+def _pair(layer: keras.layers.Layer, rank: int) -> tuple[keras.layers.Layer, keras.layers.Layer]:
+    """Make two layers in place of one, without their weights."""
     config = layer.get_config()
     into_config = config | {"name": f"{layer.name}_reduced", "activation": "linear", "use_bias": False}
     if isinstance(layer, keras.layers.Dense):
@@ -86,10 +93,10 @@ def _pair(layer, rank):
     return into, keras.layers.Conv2D.from_config(out_of)
 
 
-def _responses(model, layers, clips):
-    """By layer, some of its responses to the clips, float32 `[response, unit]`, drawn evenly."""
+def _responses(model: keras.Model, layers: list[keras.layers.Layer], clips: np.ndarray) -> dict[str, np.ndarray]:
+    """Return, by layer, some of its responses to the clips, float32 `[response, unit]`, drawn evenly."""
     rng = np.random.default_rng(0)
-    drawn: dict[str, list] = {layer.name: [] for layer in layers}
+    drawn: dict[str, list[np.ndarray]] = {layer.name: [] for layer in layers}
     for start in range(0, len(clips), BATCH_CLIPS):
         batch = clips[start : start + BATCH_CLIPS]
         wanted = -(-RESPONSES * len(batch) // len(clips))
@@ -98,8 +105,10 @@ def _responses(model, layers, clips):
     return {name: np.concatenate(answers) for name, answers in drawn.items()}
 
 
-def _set_weights(into, out_of, layer, responses):
-    """Gives a pair the weights with which it is nearest to the layer for these responses."""
+def _set_weights(
+    into: keras.layers.Layer, out_of: keras.layers.Layer, layer: keras.layers.Layer, responses: np.ndarray
+) -> None:
+    """Give a pair the weights with which it is nearest to the layer for these responses."""
     kernel, bias = layer.get_weights()
     mean = responses.mean(axis=0)
     directions = np.linalg.svd(responses - mean, full_matrices=False)[2]

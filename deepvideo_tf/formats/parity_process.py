@@ -1,4 +1,4 @@
-"""Measures one model in this process: `python -m deepvideo_tf.formats.parity_process MODEL CHECKPOINT FOLDER THREADS`.
+"""Measuring one model in this process: `python -m deepvideo_tf.formats.parity_process MODEL CHECKPOINT FOLDER THREADS`.
 
 CHECKPOINT is the name of the one that the model must come from. FOLDER holds `clips.npy`, uint8
 `[clip, time, height, width, 3]`, and gets `probabilities.npy` and `answer.json`.
@@ -14,26 +14,27 @@ from pathlib import Path
 import numpy as np
 
 from deepvideo_tf.errors import DeepVideoError, ModelFileError
-from deepvideo_tf.formats.predictors import Predictor, find_model, load_predictor
+from deepvideo_tf.formats.base import Predictor
+from deepvideo_tf.formats.predictors import find_model, load_predictor
 
 WARM_CALLS, CALLS = 10, 60
 BATCH_CLIPS = 32
 
 
-def measure(model, checkpoint, folder, threads):
-    """Times a model for one clip at a time, and keeps its answers to all clips.
+def measure(model: str, checkpoint: str, folder: Path, threads: int) -> None:
+    """Time a model for one clip at a time, and store its probabilities for all clips.
 
     Args:
-        model: path of any kind of model.
+        model: path of a model in any format.
         checkpoint: name of the file that it must come from.
-        folder: the folder of `clips.npy`, a `Path`.
-        threads: that the model may use.
+        folder: the folder of `clips.npy`.
+        threads: number that the model may use.
 
     Raises:
         ModelFileError: the model cannot be loaded, or comes from another checkpoint.
     """
     kind, _ = find_model(model)
-    if kind in ("run", "saved_model"):
+    if kind.uses_tensorflow:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import tensorflow as tf
 
@@ -44,7 +45,7 @@ def measure(model, checkpoint, folder, threads):
         raise ModelFileError(
             f"it comes from {predictor.about.get('checkpoint')}, not from {checkpoint}: export it anew"
         )
-    clips = np.load(folder / "clips.npy", mmap_mode="r")  # not read yet: it is no part of the model's memory
+    clips = np.load(folder / "clips.npy", mmap_mode="r")  # not read yet: it is not part of the model's memory
     latency_ms = _latency_ms(predictor, clips)
     answer = {
         "about": predictor.about,
@@ -57,7 +58,7 @@ def measure(model, checkpoint, folder, threads):
     (folder / "answer.json").write_text(json.dumps(answer))
 
 
-def _latency_ms(predictor: Predictor, clips):
+def _latency_ms(predictor: Predictor, clips: np.ndarray) -> dict[str, float]:
     times_ms = []
     for call in range(WARM_CALLS + CALLS):
         clip = np.array(clips[call % min(len(clips), CALLS)])[None]
@@ -68,7 +69,7 @@ def _latency_ms(predictor: Predictor, clips):
     return {"median": float(np.median(counted)), "p95": float(np.percentile(counted, 95))}
 
 
-def _peak_memory_bytes():
+def _peak_memory_bytes() -> int:
     status = Path("/proc/self/status")
     if status.exists():  # getrusage also counts what this process was before it became Python
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))

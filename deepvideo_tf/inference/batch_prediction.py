@@ -23,7 +23,8 @@ from deepvideo_tf.errors import BadVideoError, ShardError
 from deepvideo_tf.execution.engines import check_engine
 from deepvideo_tf.execution.engines.work import count_videos
 from deepvideo_tf.execution.jobs import Job, fingerprint_of, first_present, run_job
-from deepvideo_tf.formats.predictors import Predictor, find_model, load_predictor
+from deepvideo_tf.formats.base import Predictor
+from deepvideo_tf.formats.predictors import find_model, load_predictor
 from deepvideo_tf.inference.prediction import predict_video
 from deepvideo_tf.storage.files import hash_of
 from deepvideo_tf.storage.paths import AnyPath, on_disk
@@ -124,7 +125,7 @@ _LOADING = threading.Lock()
 
 def _predictor(model_path: str) -> Predictor:
     """Load a model on one thread: a process's workers share TensorFlow's, and have a TFLite or ONNX one each."""
-    if find_model(model_path)[0] not in ("run", "saved_model"):
+    if not find_model(model_path)[0].uses_tensorflow:
         return load_predictor(model_path, num_threads=1)
     with _LOADING:
         return _tensorflow_predictor(model_path)

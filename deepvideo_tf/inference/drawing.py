@@ -15,7 +15,7 @@ from deepvideo_tf.config import DecodeLimits, check_int
 from deepvideo_tf.data.video.decode import Frame, read_frames
 from deepvideo_tf.data.video.index import open_container, read_index
 from deepvideo_tf.errors import ConfigError, DeepVideoError
-from deepvideo_tf.formats.predictors import Predictor
+from deepvideo_tf.formats.base import Predictor
 from deepvideo_tf.inference.prediction import HOP_S, Moment, predict_stream
 from deepvideo_tf.storage.writes import staged_file
 

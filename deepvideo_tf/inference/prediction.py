@@ -14,7 +14,8 @@ from deepvideo_tf.data.video.clip_window import ClipWindow
 from deepvideo_tf.data.video.decode import Frame
 from deepvideo_tf.data.video.process import DecoderProcess
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.formats.predictors import Predictor, load_predictor
+from deepvideo_tf.formats.base import Predictor
+from deepvideo_tf.formats.predictors import load_predictor
 
 BATCH_CLIPS = 32
 RUNNING_S = 2.0  # a running prediction is the mean over the clips that ended at most so long ago

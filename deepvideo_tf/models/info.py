@@ -90,6 +90,11 @@ class ModelInfo:
     export_obstacle: str | None = None
     inputs: Callable[[keras.Model], Inputs] = clips_themselves
 
+    @property
+    def features(self) -> str:
+        """The layer whose output is a network's features: those that the mode `top` starts from."""
+        return self.groups["top"].features
+
     def group(self, finetune: str) -> LayerGroup | None:
         """Return the layers that a fine-tuning mode trains.
 

@@ -43,7 +43,8 @@ def multires(
     Raises:
         ConfigError: (a ValueError) an argument is outside its range.
     """
-    check_choice("stream", stream, (None, *STREAMS))
+    if stream is not None:
+        check_choice("stream", stream, STREAMS)
     return network(
         fusion,
         STREAMS if stream is None else (stream,),

@@ -13,8 +13,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from deepvideo_tf.config import ModelCard
 from deepvideo_tf.errors import ConfigError, ModelFileError, first_line
-from deepvideo_tf.formats.predictors import read_saved_model_card
-from deepvideo_tf.formats.saved_model import EXTRA_ASSETS, WARMUP_NAME
+from deepvideo_tf.formats.saved_model import EXTRA_ASSETS, read_saved_model_card
+from deepvideo_tf.formats.signatures import WARMUP_NAME
 from deepvideo_tf.storage.files import hash_of
 
 _loaded = itertools.count()

@@ -5,7 +5,7 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError
-from deepvideo_tf.formats.parity import _broken, _clips, _compared
+from deepvideo_tf.formats.parity import compare, exceeded, parity_clips
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,8 @@ def test_every_format_is_compared(exports, small_run, small_shards):
 
 def test_clips_are_evenly_spaced(small_run, small_shards):
     card = dv.load_predictor(small_run).card
-    every, _ = _clips(small_shards, "test", card, 12)
-    some, targets = _clips(small_shards, "test", card, 3)
+    every, _ = parity_clips(small_shards, "test", card, 12)
+    some, targets = parity_clips(small_shards, "test", card, 3)
     np.testing.assert_array_equal(some, every[[0, 6, 11]])
     assert targets.shape == (3, 4)
 
@@ -94,17 +94,18 @@ def test_shards_of_another_kind_are_refused(small_run, other_shards, tmp_path, n
 class TestTolerances:
     EXACT = {"format": "TFLite", "precision": "float32", "dense_rank": None, "conv_rank": None}  # noqa: RUF012
 
-    def broken(self, **changes):
+    def broken(self, tolerance=1e-4, **changes):
         measured = {"max_difference": 0.0, "top1_agreement": 1.0, "hit_at_1": 0.8}
-        return _broken(self.EXACT | measured | changes, {"hit_at_1": 0.8}, 0.01)
+        return exceeded(self.EXACT | measured | changes, {"hit_at_1": 0.8}, tolerance, 0.01)
 
     def test_float32_may_round(self):
         assert self.broken(max_difference=0.9e-4) == []
         assert self.broken(max_difference=1.1e-4) == ["probabilities differ by 1.1e-04, the tolerance is 1e-04"]
-        assert self.broken(format="SavedModel", max_difference=1.1e-5) == [
+        assert self.broken(tolerance=1e-5, max_difference=1.1e-5) == [
             "probabilities differ by 1.1e-05, the tolerance is 1e-05"
         ]
         assert len(self.broken(max_difference=float("nan"))) == 1
+        assert self.broken(tolerance=None, max_difference=1.0) == []
         assert self.broken(top1_agreement=0.99) == ["the likeliest class differs for 1.00% of the clips"]
 
     @pytest.mark.parametrize("change", [{"precision": "int8"}, {"dense_rank": 4}, {"conv_rank": 4}])
@@ -117,7 +118,7 @@ def test_the_numbers_are_what_they_say():
     expected = np.array([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2], [0.3, 0.7]])
     came = np.array([[0.8, 0.2], [0.6, 0.4], [0.8, 0.2], [0.3, 0.7]])
     targets = np.array([[1, 0], [0, 1], [0.5, 0.5], [1, 0]])
-    compared = _compared(came, expected, targets)
+    compared = compare(came, expected, targets)
     assert compared == pytest.approx(
         {"max_difference": 0.2, "mean_difference": 0.6 / 8, "top1_agreement": 0.75, "hit_at_1": 0.5}
     )

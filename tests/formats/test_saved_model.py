@@ -15,7 +15,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 import deepvideo_tf as dv
 from deepvideo_tf.data.shards.records import record_to_dict
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.formats import saved_model
+from deepvideo_tf.formats import signatures
 from deepvideo_tf.formats.saved_model import latest_version
 from deepvideo_tf.runs.run import load_run
 
@@ -193,14 +193,14 @@ def test_bfloat16_is_half_the_size_and_nearly_the_same(small_run, exported, clip
 
 def test_an_export_that_waits_and_is_stopped_harms_nobody(small_run, tmp_path, monkeypatch):
     """The one at work has the lock; the other one's end must not remove what it writes."""
-    begun, go_on, written = threading.Event(), threading.Event(), saved_model._write_saved_model
+    begun, go_on, written = threading.Event(), threading.Event(), signatures.write_saved_model
 
     def slow(*arguments):
         written(*arguments)
         begun.set()
         go_on.wait(60)
 
-    monkeypatch.setattr(saved_model, "_write_saved_model", slow)
+    monkeypatch.setattr(signatures, "write_saved_model", slow)
     first = threading.Thread(target=dv.export_saved_model, args=(small_run, tmp_path))
     first.start()
     begun.wait(60)

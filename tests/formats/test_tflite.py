@@ -13,7 +13,8 @@ from ai_edge_litert.interpreter import Interpreter
 import deepvideo_tf as dv
 from deepvideo_tf.config import MODEL_NAMES
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError
-from deepvideo_tf.formats.tflite import QUANTIZATIONS, _quantized, convert
+from deepvideo_tf.formats.quantization import convert
+from deepvideo_tf.formats.tflite import QUANTIZATIONS
 from deepvideo_tf.runs.run import load_run
 
 # How far the probabilities of a random net may be from Keras's.
@@ -48,7 +49,7 @@ def opinionated_model(name):
     answers = logits(clips).numpy()
     top.set_weights([top.kernel / answers.std(axis=0), -answers.mean(axis=0) / answers.std(axis=0)])
     probabilities = keras.layers.Activation("softmax", name="probabilities")(logits.output)
-    return keras.Model(logits.input, {"probabilities": probabilities}), clips
+    return keras.Model(logits.input, {"probabilities": probabilities}, name=name), clips
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)
@@ -56,9 +57,9 @@ def test_every_model_converts_in_every_precision(name):
     model, clips = opinionated_model(name)
     expected = model(clips)["probabilities"].numpy()
     assert expected.std(axis=0).min() > 0.05
-    floats, sizes = convert(model), []
+    sizes = []
     for quantization in QUANTIZATIONS:
-        flatbuffer = floats if quantization == "float32" else _quantized(floats, quantization, clips)
+        flatbuffer = convert(model, quantization, clips if quantization == "int8" else None)
         interpreter = interpreter_of(flatbuffer)
         assert np.abs(answers(interpreter, clips) - expected).max() < TOLERANCES[quantization], quantization
         (clip,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
