@@ -15,8 +15,8 @@ from deepvideo_tf.data.input.pipeline import make_dataset as make_dataset
 from deepvideo_tf.data.shards.build import build_shards as build_shards
 from deepvideo_tf.data.shards.build import make_shard as make_shard
 from deepvideo_tf.data.shards.build import shard_tasks as shard_tasks
-from deepvideo_tf.data.shards.build import verify_shards as verify_shards
 from deepvideo_tf.data.shards.inspection import audit_splits as audit_splits
+from deepvideo_tf.data.shards.verify import verify_shards as verify_shards
 from deepvideo_tf.data.synthetic import make_synthetic as make_synthetic
 from deepvideo_tf.evaluation.protocol import evaluate as evaluate
 from deepvideo_tf.formats.onnx import export_onnx as export_onnx
@@ -48,4 +48,3 @@ from deepvideo_tf.visualization.saliency import occlusion_saliency as occlusion_
 from deepvideo_tf.workflows import train_and_export as train_and_export
 
 __version__: str
-__all__: list[str]

@@ -48,14 +48,15 @@ def main():
     import tensorflow as tf
 
     try:
-        from deepvideo_tf.serving.server import ServedModel, check_port, serve
+        from deepvideo_tf.serving.model import ServedModel
+        from deepvideo_tf.serving.server import check_port, serve
     except ImportError as error:
         raise ConfigError(f"serving needs the extra: pip install '.[serve]' in a checkout ({error})") from None
     for port in (_HTTP_PORT.value, _GRPC_PORT.value):
         check_port(port)
     if _NUM_THREADS.value:
         tf.config.threading.set_intra_op_parallelism_threads(_NUM_THREADS.value)
-    # Python looks through all its objects now and then, and those of the libraries take the better part of a second.
+    # Exclude the libraries' objects from garbage collection: searching them takes most of a second.
     gc.collect()
     gc.freeze()
     name = _MODEL_NAME.value or Path(_EXPORT_DIR.value).resolve().name
@@ -64,7 +65,7 @@ def main():
             name, _EXPORT_DIR.value, max_batch_clips=_MAX_BATCH_CLIPS.value, max_pending_clips=max_pending_clips
         )
         model.load()
-    model.tell()
+    model.log_problems()
     print(
         f"HTTP: port {_HTTP_PORT.value}, gRPC: port {_GRPC_PORT.value}, model {name}, {max_pending_clips} clips at once"
     )

@@ -18,6 +18,7 @@ from absl import flags
 from deepvideo_tf import cli
 from deepvideo_tf.storage.paths import on_disk, to_path
 from deepvideo_tf.storage.writes import write_text_atomically
+from deepvideo_tf.visualization.pictures import PICTURES
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Required. Folder of the run; with --ensemble, any folder for the result.", required=True
@@ -41,8 +42,8 @@ _MOTION = flags.DEFINE_bool("motion", False, "Whether to evaluate shuffled, reve
 _PICTURES = flags.DEFINE_list(
     "pictures",
     None,
-    "Pictures to draw, separated by commas: filters, predictions, curves, confusion, ap, saliency, views; or all, for "
-    "every picture that the run can have. Needs the extra plots.",
+    f"Pictures to draw, separated by commas: {', '.join(PICTURES)}; or all, for every picture that the run can have. "
+    "Needs the extra plots.",
 )
 _MAX_BAD_FRACTION = flags.DEFINE_float(
     "max_bad_fraction", 0.01, "Fraction of the stored clips that may be damaged; above it evaluation fails."
@@ -50,7 +51,6 @@ _MAX_BAD_FRACTION = flags.DEFINE_float(
 
 MOST_CLASSES, BEST_AND_WORST = 40, 10  # of more classes only the best and the worst are printed
 PRINTED_CONFUSIONS = 5
-PICTURES = ("all", "filters", "predictions", "curves", "confusion", "ap", "saliency", "views")
 
 
 @flags.validator("k", message="expected whole numbers with commas between them, as in --k=1,5")
@@ -63,13 +63,13 @@ def _are_folders(values):
     return values is None or (bool(values) and all(values))
 
 
-@flags.validator("pictures", message=f"expected some of {', '.join(PICTURES)}, with commas between them")
+@flags.validator("pictures", message=f"expected some of {', '.join(('all', *PICTURES))}, with commas between them")
 def _are_pictures(values):
-    return values is None or (bool(values) and set(values) <= set(PICTURES))
+    return values is None or (bool(values) and set(values) <= {"all", *PICTURES})
 
 
 def main():
-    from deepvideo_tf.data.shards.build import read_manifest
+    from deepvideo_tf.data.shards.manifest import read_manifest
     from deepvideo_tf.evaluation.class_groups import read_groups
 
     manifest = read_manifest(_SHARDS_DIR.value, _SPLIT.value)  # before TensorFlow takes its seconds
@@ -109,13 +109,13 @@ def _chosen_pictures(runs):
     """Before the scores, which may take hours."""
     if _PICTURES.value is None:
         return ()
-    from deepvideo_tf.visualization.pictures import choose_pictures
+    from deepvideo_tf.visualization.pictures.draw import choose_pictures
 
     return choose_pictures(_PICTURES.value, runs)
 
 
 def _draw(names, result, groups):
-    from deepvideo_tf.visualization.pictures import draw_pictures
+    from deepvideo_tf.visualization.pictures.draw import draw_pictures
 
     folder = on_disk("workdir", _WORKDIR.value) / f"pictures-{_SPLIT.value}"
     draw_pictures(names, result, _SHARDS_DIR.value, folder, groups=groups, max_bad_fraction=_MAX_BAD_FRACTION.value)
@@ -138,9 +138,9 @@ def print_result(result):
     print(f"  {'':<14} measured  95% interval    chance")
     for name, chance in result["chance"].items():
         interval = _interval(result["intervals"][name])
-        print(f"  {_title(name):<14} {result[name]:8.3f}  {interval}  {chance:.3f}")
+        print(f"  {_title(name):<14} {result[name]:8.3f}  {interval}  {_or_dash(chance)}")
     for group, value in result["map_by_group"].items():
-        print(f"  {'-' if value is None else format(value, '.3f'):>5} mAP of {group}")
+        print(f"  {_or_dash(value):>5} mAP of {group}")
     _print_classes(result["classes"])
     for pair in result["most_confused"][:PRINTED_CONFUSIONS]:
         of_class = result["classes"][pair["true"]]["videos"]
@@ -153,6 +153,10 @@ def print_result(result):
 
 def _title(name):
     return name.replace("_", " ").replace("hit at ", "Hit@").replace("map", "mAP")
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _interval(ends):

@@ -16,7 +16,9 @@ from tests.support.repository import REPOSITORY
 DRAWN = [
     f"plots.{name}"
     for name, value in vars(dv.plots).items()
-    if inspect.isfunction(value) and value.__module__ == "deepvideo_tf.visualization.plots" and not name.startswith("_")
+    if inspect.isfunction(value)
+    and value.__module__.startswith("deepvideo_tf.visualization.plots")
+    and not name.startswith("_")
 ]
 PUBLIC = sorted({*dv.__all__, *DRAWN} - {"__version__", "errors", "plots"})
 

@@ -58,3 +58,11 @@ def test_the_stub_has_the_public_names():
 def test_the_version_is_the_same_everywhere():
     assert version("deepvideo-tf") == dv.__version__
     assert Path(dv.__file__).parent.name == "deepvideo_tf"
+
+
+def test_the_stub_and_the_mark_of_a_typed_package_ship():
+    setup = ast.parse((REPOSITORY / "setup.py").read_text(encoding="utf-8"))
+    keywords = [keyword for node in ast.walk(setup) if isinstance(node, ast.Call) for keyword in node.keywords]
+    (data,) = [ast.literal_eval(keyword.value) for keyword in keywords if keyword.arg == "package_data"]
+    assert {"__init__.pyi", "py.typed"} <= set(data["deepvideo_tf"])
+    assert (PACKAGE / "py.typed").exists()

@@ -24,15 +24,17 @@ class FinetuneMode:
     Args:
         takes_weights: whether the run takes the weights of `init_from`.
         trains_hidden: whether hidden dense layers are trained. Frozen ones run in inference mode, without dropout.
+        freezes: whether some layers keep their weights.
     """
 
     takes_weights: bool
     trains_hidden: bool
+    freezes: bool = False
 
 
 FINETUNE_MODES = {
-    "top": FinetuneMode(takes_weights=True, trains_hidden=False),
-    "top3": FinetuneMode(takes_weights=True, trains_hidden=True),
+    "top": FinetuneMode(takes_weights=True, trains_hidden=False, freezes=True),
+    "top3": FinetuneMode(takes_weights=True, trains_hidden=True, freezes=True),
     "all": FinetuneMode(takes_weights=True, trains_hidden=True),
     "scratch": FinetuneMode(takes_weights=False, trains_hidden=True),
 }
@@ -47,7 +49,8 @@ class TrainConfig:
         tower: name of the network that turns frames into feature maps.
         clip: the part of a stored clip that the model takes; by default the model's clip in the paper.
         width: scale of all filters and hidden units, above 0 and below 8; 1 is the paper's.
-        options: options that only this model has: a `HistogramConfig` for `feature_histograms`, None for all others.
+        options: options that only this model has: a `HistogramConfig` for `feature_histograms`
+            (section 4.1), None for all others.
         dropout: dropout rate after the first hidden dense layer, and after the second unless `top_dropout` is given;
             at least 0 and below 1.
         top_dropout: dropout rate after the second hidden dense layer, just below the top layer, at least 0 and below 1;

@@ -1,6 +1,8 @@
-"""Groups of classes to average results over: the paper's five of UCF-101 (section 4.2, Table 4), or a user's."""
+"""Groups of classes to average results over: the paper's five of UCF-101 (section 4.2, Table 4), or a user's own."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 from deepvideo_tf.errors import ConfigError
 
@@ -32,14 +34,14 @@ UCF101_GROUPS = {
 }  # fmt: skip
 
 
-def ucf101_groups(classes):
-    """The paper's groups of UCF-101, as far as the classes are among them.
+def ucf101_groups(classes: Sequence[str]) -> dict[str, list[str]] | None:
+    """Return the paper's groups of UCF-101, restricted to some classes.
 
     Args:
-        classes: class names. Capitals do not count: the class HandstandPushups is HandStandPushups in some copies.
+        classes: class names. Case is ignored: the class HandstandPushups is HandStandPushups in some copies.
 
     Returns:
-        Dict from the names of groups to lists of `classes`, or None where a class is none of UCF-101's.
+        Lists of `classes` by the name of their group; None if a class is not one of UCF-101.
     """
     group_of = {name.casefold(): group for group, names in UCF101_GROUPS.items() for name in names}
     if not all(name.casefold() in group_of for name in classes):
@@ -48,18 +50,18 @@ def ucf101_groups(classes):
     return {group: names for group, names in found.items() if names}
 
 
-def read_groups(path, classes):
-    """Reads groups of classes from a JSON file, `{"group": ["class", ...], ...}`.
+def read_groups(path: str | Path, classes: Sequence[str]) -> dict[str, list[str]]:
+    """Read groups of classes from a JSON file, `{"group": ["class", ...], ...}`.
 
     Args:
         path: the file.
-        classes: class names that there are.
+        classes: the class names that may appear.
 
     Returns:
-        Dict from the names of groups to lists of class names.
+        Lists of class names by the name of their group.
 
     Raises:
-        ConfigError: the file cannot be read, is not of this form, or names other classes.
+        ConfigError: the file cannot be read, has another form, or names other classes.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -72,11 +74,11 @@ def read_groups(path, classes):
     return groups
 
 
-def check_groups(groups, classes, source="groups"):
-    """Refuses groups that are not `{group: [class, ...]}`, or are of other classes.
+def check_groups(groups: object, classes: Sequence[str], source: str | Path = "groups") -> None:
+    """Raise ConfigError unless `groups` is `{group: [class, ...]}` with known classes.
 
     Args:
-        groups: what they are.
+        groups: the groups.
         classes: class names.
         source: where the groups come from, for the message.
 
@@ -97,5 +99,5 @@ def check_groups(groups, classes, source="groups"):
         unknown = [name for name in names if name not in known]
         if unknown:
             raise ConfigError(
-                f"{source}: the group {group!r} names {unknown[0]!r}, which is none of the {len(known)} classes"
+                f"{source}: the group {group!r} names {unknown[0]!r}, which is not one of the {len(known)} classes"
             )

@@ -1,4 +1,4 @@
-"""What callers may ask, and how they are answered: TensorFlow Serving's JSON and the V2 inference protocol."""
+"""Parsing requests and building responses: TensorFlow Serving's JSON and the V2 inference protocol."""
 
 import base64
 import contextlib
@@ -6,8 +6,9 @@ import math
 import re
 import struct
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import orjson
@@ -16,10 +17,13 @@ from kserve.protocol.infer_type import RequestedOutput, to_http_parameters
 from kserve.utils.numpy_codec import from_np_dtype
 
 from deepvideo_tf.errors import ConfigError
-from deepvideo_tf.serving.versions import Signature
+from deepvideo_tf.serving.versions import Signature, Version
 
 DEFAULT_SIGNATURE = "serving_default"
 JSON_LENGTH_HEADER = "Inference-Header-Content-Length"  # the V2 protocol's: where JSON ends and binary tensors begin
+
+Outputs = dict[str, np.ndarray]
+
 _KINDS = {
     dict: "an object",
     list: "a list",
@@ -33,13 +37,13 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class Body:
-    """A request over HTTP, unread.
+class RawRequest:
+    """A request over HTTP, not parsed.
 
     Args:
         content: its bytes.
-        model_name: the model that is asked, where it is of the V2 protocol; otherwise None.
-        json_length: what the header says, where there is one: how many of the bytes are JSON.
+        model_name: the model that is asked for, in the V2 protocol; otherwise None.
+        json_length: the header with the number of bytes that are JSON, if there is one.
     """
 
     content: bytes
@@ -48,36 +52,36 @@ class Body:
 
 
 @dataclass(frozen=True)
-class Question:
-    """A request that was read and checked.
+class ParsedRequest:
+    """A request that was parsed and checked.
 
     Args:
-        version: the `Version` that answers.
-        signature: its `Signature`.
-        rows: what the signature takes.
-        reply: from a dict of arrays to what the server sends back.
+        version: the version that computes it.
+        signature: its signature.
+        rows: the signature's input.
+        reply: from the outputs to the response.
     """
 
-    version: object
+    version: Version
     signature: Signature
     rows: np.ndarray
-    reply: Callable
+    reply: Callable[[Outputs], Any]
 
 
-def read_question(body, version):
-    """Reads a request of either protocol.
+def parse_request(body: RawRequest | InferRequest, version: Version) -> ParsedRequest:
+    """Parse a request of either protocol.
 
-    Sizes are compared with what the signature takes before anything is made of them.
+    Sizes are compared with the signature's before values are parsed.
 
     Args:
-        body: `Body`; or `kserve.InferRequest`, of the V2 protocol over gRPC.
-        version: the `Version` that is asked.
+        body: the request; `kserve.InferRequest` for the V2 protocol over gRPC.
+        version: the version that is asked.
 
     Returns:
-        `Question`.
+        `ParsedRequest`.
 
     Raises:
-        ConfigError: it is not what its protocol or the signature says.
+        ConfigError: it does not follow its protocol or the signature.
     """
     if isinstance(body, InferRequest):
         return _read_tensors(body, version)
@@ -86,7 +90,7 @@ def read_question(body, version):
     return _read_tensors(_infer_request(body), version)
 
 
-def _object(text):
+def _object(text: bytes) -> dict[str, Any]:
     try:
         request = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -94,20 +98,20 @@ def _object(text):
     return _checked(request, dict, "the request")
 
 
-def _checked(value, kind, what):
-    """A value of JSON, if it is of the kind that is expected."""
+def _checked(value: Any, kind: type, what: str) -> Any:
+    """Return a JSON value if it has the expected type."""
     if type(value) is not kind:
         raise ConfigError(f"{what}: expected {_KINDS[kind]}. Received: {_KINDS[type(value)]}")
     return value
 
 
-def _optional(record, key, kind, default=None):
-    """What an object has under a key, or the default where it has nothing or null."""
+def _optional(record: Mapping[str, Any], key: str, kind: type, default: Any = None) -> Any:
+    """Return an object's value under a key, or the default if it is missing or null."""
     return default if record.get(key) is None else _checked(record[key], kind, key)
 
 
-def _read_json(body, version):
-    """TensorFlow Serving's `{"signature_name": ..., "instances": [...]}`, or `inputs` for all rows in one."""
+def _read_json(body: dict[str, Any], version: Version) -> ParsedRequest:
+    """Parse TensorFlow Serving's `{"signature_name": ..., "instances": [...]}`, or `inputs` for all rows in one."""
     kinds = {"instances", "inputs"} & set(body)
     if len(kinds) != 1 or set(body) - {"signature_name", "instances", "inputs"}:
         raise ConfigError(f"expected instances or inputs, and if need be signature_name. Received: {_keys(body)}")
@@ -116,15 +120,15 @@ def _read_json(body, version):
     values = _checked(body["instances"] if by_row else _named(body["inputs"], name), list, name)
     version.check(signature, (len(values), *signature.row_shape))
     rows = _array([_named(row, name) for row in values] if by_row else values, signature)
-    return Question(version, signature, rows, _json_rows if by_row else _json_columns)
+    return ParsedRequest(version, signature, rows, _json_rows if by_row else _json_columns)
 
 
-def _keys(record):
+def _keys(record: Iterable[str]) -> str:
     return f"{', '.join(record) or 'nothing':.100}"
 
 
-def _named(value, name):
-    """A value that may stand under its input's name."""
+def _named(value: Any, name: str) -> Any:
+    """Return a value, or what it has under its input's name."""
     if not isinstance(value, dict) or set(value) == {"b64"}:
         return value
     if set(value) != {name}:
@@ -132,23 +136,23 @@ def _named(value, name):
     return value[name]
 
 
-def _json_columns(outputs):
-    outputs = {name: _plain(value) for name, value in outputs.items()}
-    return {"outputs": next(iter(outputs.values())) if len(outputs) == 1 else outputs}
+def _json_columns(outputs: Outputs) -> dict[str, Any]:
+    plain = {name: _plain(value) for name, value in outputs.items()}
+    return {"outputs": next(iter(plain.values())) if len(plain) == 1 else plain}
 
 
-def _json_rows(outputs):
+def _json_rows(outputs: Outputs) -> dict[str, Any]:
     columns = [_plain(value) for value in outputs.values()]
     rows = zip(*columns, strict=True)
     return {"predictions": [row[0] if len(row) == 1 else dict(zip(outputs, row, strict=True)) for row in rows]}
 
 
-def _plain(array):
+def _plain(array: np.ndarray) -> list:
     return np.char.decode(array.astype(bytes), "utf-8").tolist() if array.dtype == object else array.tolist()
 
 
-def _read_tensors(request, version):
-    """The V2 protocol's tensors; its parameter `signature_name` chooses the signature."""
+def _read_tensors(request: InferRequest, version: Version) -> ParsedRequest:
+    """Parse the V2 protocol's tensors; its parameter `signature_name` chooses the signature."""
     parameters = to_http_parameters(request.parameters or {})
     signature = version.signature(_optional(parameters, "signature_name", str, DEFAULT_SIGNATURE))
     if [tensor.name for tensor in request.inputs] != [signature.input_name]:
@@ -159,10 +163,12 @@ def _read_tensors(request, version):
     if set(wanted) - set(signature.outputs) or len(set(wanted)) < len(wanted):
         names = ", ".join(wanted[:5])
         raise ConfigError(f"{signature.name} gives {', '.join(signature.outputs)}, once each. Wanted: {names:.100}")
-    return Question(version, signature, rows, lambda outputs: _tensors(request, version, outputs, wanted or outputs))
+    return ParsedRequest(
+        version, signature, rows, lambda outputs: _tensors(request, version, outputs, wanted or outputs)
+    )
 
 
-def _tensors(request, version, outputs, wanted):
+def _tensors(request: InferRequest, version: Version, outputs: Outputs, wanted: Iterable[str]) -> InferResponse:
     tensors = []
     for name in wanted:
         value = outputs[name]
@@ -179,7 +185,7 @@ def _tensors(request, version, outputs, wanted):
     )
 
 
-def _rows(tensor, version, signature):
+def _rows(tensor: InferInput, version: Version, signature: Signature) -> np.ndarray:
     datatype = from_np_dtype(np.dtype(signature.dtype))
     if tensor.datatype != datatype:
         raise ConfigError(f"{tensor.name} must be {datatype}. Received: {tensor.datatype:.20}")
@@ -199,11 +205,11 @@ def _rows(tensor, version, signature):
     return _pixels(tensor.data, (len(tensor.data),), tensor.name).reshape(shape)
 
 
-def _infer_request(body):
-    """A V2 request over HTTP, whose tensors are in its JSON or follow it as bytes.
+def _infer_request(body: RawRequest) -> InferRequest:
+    """Parse a V2 request over HTTP, whose tensors are in its JSON or follow it as bytes.
 
-    KServe's own readers make Python's numbers and text of the bytes first, which no JPEG file survives, and an object
-    of each error.
+    KServe's own parser converts the bytes to numbers and text first, which damages JPEG files, and makes an object of
+    each error.
     """
     content, length = body.content, body.json_length
     end = len(content) if length is None else int(length) if re.fullmatch("[0-9]{1,10}", length) else -1
@@ -225,8 +231,8 @@ def _infer_request(body):
     )
 
 
-def _input(one, content):
-    """A tensor of a V2 request, checked but for its values, which the caller puts in where they are bytes."""
+def _input(one: dict[str, Any], content: bytes) -> InferInput:
+    """Return a tensor of a V2 request, all but its values checked; the caller adds values that are bytes."""
     name, datatype = (_checked(one.get(key), str, key) for key in ("name", "datatype"))
     shape = _checked(one.get("shape"), list, "shape")
     if not all(type(size) is int and size >= 0 for size in shape):
@@ -245,35 +251,35 @@ def _input(one, content):
     return InferInput(name, shape, datatype, data)
 
 
-def _output(one):
+def _output(one: Any) -> RequestedOutput:
     parameters = _optional(_checked(one, dict, "outputs"), "parameters", dict, {})
     _optional(parameters, "binary_data", bool)
     return RequestedOutput(_checked(one.get("name"), str, "name"), parameters)
 
 
-def _array(clips, signature):
-    """Lists of clips, which are lists of frames, as an array of what a signature takes."""
+def _array(clips: Sequence[Any], signature: Signature) -> np.ndarray:
+    """Convert a list of clips, which are lists of frames, to a signature's input."""
     name, num_frames = signature.input_name, signature.row_shape[0]
-    frames = []
+    frames: list[Any] = []
     for clip in clips:
         if len(_checked(clip, list, name)) != num_frames:
             raise ConfigError(f"{name}: expected {num_frames} frames in each clip. Received: {len(clip)}")
         frames += clip
     if signature.dtype is object:
         return _objects([_file(frame, name) for frame in frames], (len(clips), num_frames))
-    # One by one: NumPy lets no other thread run while it reads a list.
+    # One by one: NumPy blocks all other threads while it reads a list.
     pixels = [_pixels(frame, signature.row_shape[1:], name) for frame in frames]
     return np.stack(pixels).reshape(len(clips), *signature.row_shape)
 
 
-def _objects(files, shape):
+def _objects(files: Sequence[bytes], shape: tuple[int, ...]) -> np.ndarray:
     array = np.empty(len(files), object)
     array[:] = files
     return array.reshape(shape)
 
 
-def _pixels(values, shape, name):
-    """Nested lists of a shape as pixels, refusing what would have to be guessed."""
+def _pixels(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """Convert nested lists to pixels of a shape, without conversions that lose anything."""
     array = None
     if _has_sizes(values, shape[:2]):
         with contextlib.suppress(ValueError, OverflowError):  # lists of unequal lengths
@@ -283,14 +289,14 @@ def _pixels(values, shape, name):
     return array.astype(np.uint8)
 
 
-def _has_sizes(values, sizes):
+def _has_sizes(values: Any, sizes: tuple[int, ...]) -> bool:
     if type(values) is not list or len(values) != sizes[0]:
         return False
     return len(sizes) == 1 or all(_has_sizes(one, sizes[1:]) for one in values)
 
 
-def _file(value, name):
-    """The bytes of a file: as they are (V2 over gRPC), as text (V2's JSON), or in base 64 (TensorFlow Serving's)."""
+def _file(value: Any, name: str) -> bytes:
+    """Return a file's bytes, from bytes (V2 over gRPC), text (V2's JSON) or base 64 (TensorFlow Serving's)."""
     if type(value) is dict and set(value) == {"b64"}:
         text = _checked(value["b64"], str, "b64")
         try:

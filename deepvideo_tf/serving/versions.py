@@ -1,10 +1,11 @@
-"""A version of a SavedModel, loaded to answer many callers at once: checked inputs, shared batches."""
+"""A version of a SavedModel, loaded to serve many clients at once: checked inputs, shared batches."""
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,28 +19,30 @@ from deepvideo_tf.storage.files import hash_of
 
 _loaded = itertools.count()
 
+Function = Callable[[tf.Tensor], dict[str, tf.Tensor]]
+
 
 @dataclass(frozen=True)
 class Signature:
-    """What a signature of a SavedModel takes and gives.
+    """The input and outputs of a signature of a SavedModel.
 
     Args:
-        name: its name, as `serving_default`.
+        name: its name, such as `serving_default`.
         input_name: the name of its input, `clip` or `frames`.
         dtype: `uint8` for pixels, `object` for the bytes of JPEG files.
         row_shape: the shape of the input without the batch.
         outputs: by the name of an output, its type and its shape without the batch.
-        answer: from a tensor of rows to a dict of tensors; rows of several callers are computed together.
-        answer_alone: the same for one caller, for himself.
+        compute_shared: from a tensor of rows to a dict of tensors; rows of several clients are computed together.
+        compute_alone: the same for one client.
     """
 
     name: str
     input_name: str
     dtype: type
     row_shape: tuple[int, ...]
-    outputs: dict[str, tuple[type, tuple[int, ...]]]
-    answer: Callable
-    answer_alone: Callable
+    outputs: Mapping[str, tuple[type, tuple[int, ...]]]
+    compute_shared: Function
+    compute_alone: Function
 
 
 @dataclass(frozen=True)
@@ -50,19 +53,19 @@ class Version:
         number: the name of its folder.
         card: its classes, and how its clips are made from a video.
         signatures: by their names.
-        max_batch_clips: clips that are computed together at most, and that one caller may ask about.
+        max_batch_clips: the most clips that are computed together, and that a request may have.
     """
 
     number: str
     card: ModelCard
-    signatures: dict[str, Signature]
+    signatures: Mapping[str, Signature]
     max_batch_clips: int
 
-    def signature(self, name):
-        """A signature by its name.
+    def signature(self, name: str) -> Signature:
+        """Return a signature by its name.
 
         Args:
-            name: as the request has it, such as `serving_default`.
+            name: as in the request, such as `serving_default`.
 
         Returns:
             Its `Signature`.
@@ -74,11 +77,11 @@ class Version:
             raise ConfigError(f"no such signature: {name:.100}. Expected one of {', '.join(sorted(self.signatures))}")
         return self.signatures[name]
 
-    def check(self, signature, shape):
-        """Refuses the shape of an input that the signature does not take.
+    def check(self, signature: Signature, shape: tuple[int, ...]) -> None:
+        """Raise ConfigError unless the signature takes an input of this shape.
 
         Args:
-            signature: `Signature` that is asked for.
+            signature: the signature.
             shape: of the request's input, clips first.
 
         Raises:
@@ -91,40 +94,40 @@ class Version:
         if not 1 <= shape[0] <= self.max_batch_clips:
             raise ConfigError(f"a request may be about 1 to {self.max_batch_clips} clips. Received: {shape[0]}")
 
-    def answer(self, signature, rows):
-        """Answers for rows that were checked, together with those of others who ask at the same time.
+    def predict(self, signature: Signature, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Compute the outputs for checked rows, together with those of other clients at the same time.
 
         Args:
-            signature: a `Signature` of this version.
-            rows: what it takes, an array.
+            signature: a signature of this version.
+            rows: its input.
 
         Returns:
-            A dict of arrays.
+            Arrays by the names of the outputs.
 
         Raises:
-            ConfigError: the rows are not what they should be, as files that are no JPEG files.
+            ConfigError: the model cannot read the rows, such as files that are not JPEG files.
         """
         tensor = tf.constant(rows, tf.string if signature.dtype is object else tf.uint8)
         try:
             try:
-                outputs = signature.answer(tensor)
+                outputs = signature.compute_shared(tensor)
             except tf.errors.InvalidArgumentError:
-                outputs = signature.answer_alone(tensor)  # the row at fault may be another caller's
+                outputs = signature.compute_alone(tensor)  # the bad row may be another client's
         except tf.errors.InvalidArgumentError as error:
             raise ConfigError(f"{signature.input_name}: {_reason(error)}") from None
         return {name: value.numpy() for name, value in outputs.items()}
 
 
-def load_version(version_dir, *, max_batch_clips, max_pending_clips):
-    """Loads a version of a SavedModel and warms it up with the requests that it brings along.
+def load_version(version_dir: str | Path, *, max_batch_clips: int, max_pending_clips: int) -> Version:
+    """Load a version of a SavedModel and warm it up with the requests stored in it.
 
-    Batches are made by TensorFlow's own batching, that of TensorFlow Serving: what comes in while a batch is computed
-    makes the next one; nothing waits for company.
+    Batches are made by TensorFlow's own batching, as in TensorFlow Serving: what arrives while a batch is computed
+    makes the next one; no request waits for others.
 
     Args:
         version_dir: the version folder, as `export_saved_model` writes it.
-        max_batch_clips: clips that are computed together at most.
-        max_pending_clips: clips that wait or are computed at most.
+        max_batch_clips: the most clips that are computed together.
+        max_pending_clips: the most clips that wait or are computed.
 
     Returns:
         `Version`.
@@ -140,19 +143,21 @@ def load_version(version_dir, *, max_batch_clips, max_pending_clips):
         loaded = tf.saved_model.load(str(version_dir))
         load_id = next(_loaded)
         signatures = {
-            name: _shared(name, function, loaded, load_id, max_batch_clips, max_pending_clips)
+            name: _signature(name, function, loaded, load_id, max_batch_clips, max_pending_clips)
             for name, function in loaded.signatures.items()
         }
         version = Version(version_dir.name, card, signatures, max_batch_clips)
         _warm_up(version, version_dir / EXTRA_ASSETS / WARMUP_NAME)
     except ModelFileError:
         raise
-    except Exception as error:  # damage shows itself as anything: IndexError, KeyError, errors of TensorFlow
+    except Exception as error:  # damage raises anything: IndexError, KeyError, errors of TensorFlow
         raise ModelFileError(f"{version_dir}: not a whole SavedModel: {first_line(error)}") from None
     return version
 
 
-def _shared(name, function, loaded, load_id, max_batch_clips, max_pending_clips):
+def _signature(
+    name: str, function: Any, loaded: Any, load_id: int, max_batch_clips: int, max_pending_clips: int
+) -> Signature:
     ((input_name, spec),) = function.structured_input_signature[1].items()
     outputs = function.structured_outputs
     names = sorted(outputs)
@@ -165,16 +170,16 @@ def _shared(name, function, loaded, load_id, max_batch_clips, max_pending_clips)
         enable_large_batch_splitting=False,
     )
 
-    def compute(rows):
-        answers = function(**{input_name: rows})
-        return [answers[name] for name in names]
+    def compute(rows: tf.Tensor) -> list[tf.Tensor]:
+        found = function(**{input_name: rows})
+        return [found[name] for name in names]
 
-    def answer(rows):
+    def compute_shared(rows: tf.Tensor) -> dict[str, tf.Tensor]:
         # TensorFlow finds a queue by this name, and two versions must not share one.
         with tf.name_scope(f"load_{load_id}_{name}"):
             return dict(zip(names, batching(compute)(rows), strict=True))
 
-    def answer_alone(rows):
+    def compute_alone(rows: tf.Tensor) -> dict[str, tf.Tensor]:
         loaded  # noqa: B018 - a signature does not keep its variables alive
         return function(**{input_name: rows})
 
@@ -184,22 +189,22 @@ def _shared(name, function, loaded, load_id, max_batch_clips, max_pending_clips)
         object if spec.dtype == tf.string else spec.dtype.as_numpy_dtype,
         tuple(spec.shape[1:]),
         {key: (outputs[key].dtype.as_numpy_dtype, tuple(outputs[key].shape[1:])) for key in names},
-        tf.function(answer, input_signature=[spec], autograph=False),
-        answer_alone,
+        tf.function(compute_shared, input_signature=[spec], autograph=False),
+        compute_alone,
     )
 
 
-def _warm_up(version, path):
+def _warm_up(version: Version, path: Path) -> None:
     for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         signature = version.signature(request.model_spec.signature_name)
         rows = tf.make_ndarray(request.inputs[signature.input_name])
         for count in {1, version.max_batch_clips}:
-            version.answer(signature, np.repeat(rows, count, axis=0))
+            version.predict(signature, np.repeat(rows, count, axis=0))
 
 
-def _reason(error):
-    """The line of TensorFlow's message that tells what is wrong, without the names of nodes."""
+def _reason(error: tf.errors.OpError) -> str:
+    """Return the line of TensorFlow's message that says what is wrong, without the names of nodes."""
     text = re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*?\]", "", error.message)
     asserted = re.search(r"assertion failed: \[(.*?)\]", text)
     lines = [asserted[1]] if asserted else [line.strip() for line in text.splitlines() if line.strip()]

@@ -14,11 +14,11 @@ from deepvideo_tf.baseline.cache import learn_codebooks
 from deepvideo_tf.config import FEATURE_HISTOGRAMS
 from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
 from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError
-from deepvideo_tf.evaluation.scores import score_run
+from deepvideo_tf.evaluation.scoring import score_run
 from deepvideo_tf.metrics.probabilities import probabilities
 from deepvideo_tf.models.feature_histograms import build_classifier, codebooks_of
 from deepvideo_tf.runs.run import load_run
-from deepvideo_tf.visualization.pictures import choose_pictures, draw_pictures
+from deepvideo_tf.visualization.pictures.draw import choose_pictures, draw_pictures
 from tests.support.files import flip_a_bit
 from tests.support.runs import checkpoint_names
 

@@ -36,7 +36,7 @@ def test_groups_are_found_by_class_names_whatever_their_capitals():
         ({"one": []}, "expected a list of class names for the group 'one'"),
         ({"one": [1]}, "expected a list of class names for the group 'one'"),
         ({"one": ["up", "up"]}, "the group 'one' names a class twice"),
-        ({"one": ["up"], "two": ["sideways"]}, "the group 'two' names 'sideways', which is none of the 2 classes"),
+        ({"one": ["up"], "two": ["sideways"]}, "the group 'two' names 'sideways', which is not one of the 2 classes"),
     ],
 )
 def test_other_groups_are_refused(groups, message, tmp_path):

@@ -1,6 +1,6 @@
+import importlib
 import itertools
 import json
-import math
 import shutil
 
 import keras
@@ -10,11 +10,13 @@ from sklearn.metrics import average_precision_score, confusion_matrix
 
 import deepvideo_tf as dv
 from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
-from deepvideo_tf.data.shards.build import check_classes
+from deepvideo_tf.data.shards.manifest import check_classes
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError
-from deepvideo_tf.evaluation import protocol as evaluation
-from deepvideo_tf.evaluation import scores as scores_module
+from deepvideo_tf.evaluation import EVALUATORS, chance, comparison, confusion, motion, protocol, scoring
+from deepvideo_tf.evaluation.context import Evaluation
 from deepvideo_tf.evaluation.scores import Scores, read, scores_path
+from deepvideo_tf.metrics import METRICS
+from deepvideo_tf.metrics.clip_metric import ClipMetric
 from deepvideo_tf.runs.run import load_run
 from tests.support.files import flip_a_bit, rewrite_manifest
 
@@ -48,6 +50,16 @@ def made_scores(video_scores, is_true, clips=2):
         clip_videos,
         {"models": ["made"]},
     )
+
+
+def of_one(scores):
+    return Evaluation({"run": {"forward": scores}})
+
+
+def evaluated(evaluation):
+    """The result of all evaluators."""
+    modules = [importlib.import_module(module) for module in EVALUATORS.values()]
+    return dict(pair for module in modules for pair in module.run(evaluation))
 
 
 def test_the_papers_protocol_step_by_step(small_run, small_shards):
@@ -86,7 +98,7 @@ def test_batches_change_nothing(run, small_shards):
 
 def test_fewer_classes_than_five_have_no_hit_at_5(small_run, small_shards):
     assert "video_hit_at_5" not in dv.evaluate(small_run, small_shards)
-    with pytest.raises(ConfigError, match="k must be a whole number from 1 to the 4 classes. Received: 5"):
+    with pytest.raises(ConfigError, match="k must be an integer from 1 to the 4 classes. Received: 5"):
         dv.evaluate(small_run, small_shards, ks=(5,))
 
 
@@ -134,12 +146,12 @@ def test_average_precision_is_that_of_the_videos_scores(small_run, small_shards)
     assert grouped["map_by_group"] == pytest.approx({"first two": np.mean(expected[:2]), "last": expected[3]})
     for group, (low, high) in grouped["map_by_group_intervals"].items():
         assert low <= grouped["map_by_group"][group] <= high
-    with pytest.raises(ConfigError, match="groups: the group 'none' names 'swim', which is none of the 4 classes"):
+    with pytest.raises(ConfigError, match="groups: the group 'none' names 'swim', which is not one of the 4 classes"):
         dv.evaluate(small_run, small_shards, groups={"none": ["swim"]})
 
 
 def test_ucf101_gets_the_papers_groups(small_run, small_shards, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "ucf101_groups", lambda classes: {"Sports": list(classes[:1])})
+    monkeypatch.setattr(protocol, "ucf101_groups", lambda classes: {"Sports": list(classes[:1])})
     result = dv.evaluate(small_run, small_shards)
     assert result["map_by_group"] == {"Sports": next(iter(result["classes"].values()))["ap"]}
 
@@ -165,9 +177,9 @@ def test_confusion_of_videos_with_several_labels():
         [[0.9, 0.1, 0.0], [0.1, 0.8, 0.1], [0.2, 0.3, 0.5], [0.6, 0.1, 0.3], [0.4, 0.1, 0.5]],
         [[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 1, 0]],
     )
-    counts, pairs = evaluation._confusion(scores)
-    # The second video is taken for one of its own classes: counted in both rows, but no mistake.
-    assert counts.tolist() == [[1, 1, 0], [1, 1, 2], [1, 0, 0]]
+    counts, pairs = dict(confusion.run(of_one(scores))).values()
+    # The second video is predicted as one of its own classes: counted in both rows, but not an error.
+    assert counts == [[1, 1, 0], [1, 1, 2], [1, 0, 0]]
     assert pairs == [
         {"true": "class1", "predicted": "class2", "videos": 2},
         {"true": "class1", "predicted": "class0", "videos": 1},
@@ -178,27 +190,23 @@ def test_confusion_of_videos_with_several_labels():
 def test_confusion_agrees_with_scikit_learn_and_lists_ten_pairs():
     rng = np.random.default_rng(0)
     labels, video_scores = rng.integers(0, 6, 300), rng.random((300, 6))
-    counts, pairs = evaluation._confusion(made_scores(video_scores, np.eye(6)[labels]))
+    counts, pairs = dict(confusion.run(of_one(made_scores(video_scores, np.eye(6)[labels])))).values()
+    counts = np.array(counts)
     np.testing.assert_array_equal(counts, confusion_matrix(labels, video_scores.argmax(axis=1)))
     most = sorted((counts[one, other] for one in range(6) for other in range(6) if one != other), reverse=True)
     assert [pair["videos"] for pair in pairs] == most[:10]
 
 
 def test_chance_is_the_mean_over_all_orders_of_scores():
-    """Every order of 4 classes, of which a video has 1 or 2; every order of 5 videos, of which 1 or 2 are positive."""
+    """Every order of 4 classes, where a video has 1 or 2 of them."""
     scores = made_scores(np.zeros((3, 4)), [[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]])
-    found = evaluation._chance(scores, [1, 2, 4])
+    found = dict(chance.run(Evaluation({"run": {"forward": scores}}, ks=(1, 2, 4))))["chance"]
     for k in (1, 2, 4):
         hits = [
             bool(set(order[:k]) & labels) for labels in ({0}, {1, 2}, {3}) for order in itertools.permutations(range(4))
         ]
         assert found[f"video_hit_at_{k}"] == pytest.approx(np.mean(hits))
     assert found["clip_hit_at_1"] == pytest.approx(found["video_hit_at_1"])
-    for positives in (1, 2):
-        truth = [True] * positives + [False] * (5 - positives)
-        every = [average_precision_score(truth, order) for order in itertools.permutations(range(5))]
-        assert evaluation._random_average_precision(positives, 5) == pytest.approx(np.mean(every))
-    assert math.isnan(evaluation._random_average_precision(0, 5))
 
 
 def test_an_ensemble_is_the_mean_of_its_members(small_run, frame_run, small_shards, tmp_path):
@@ -222,7 +230,7 @@ def test_ensembles_that_are_none(ensemble, message, small_shards):
         dv.evaluate("average", small_shards, ensemble=ensemble)
 
 
-def test_a_bad_member_is_told_of_before_the_first_pass(run, small_shards, tmp_path):
+def test_a_bad_member_is_reported_before_the_first_pass(run, small_shards, tmp_path):
     for arguments in ({"ensemble": [run, tmp_path / "none"]}, {"against": tmp_path / "none"}):
         with pytest.raises(ModelFileError, match="none: expected the folder of a trained run"):
             dv.evaluate(run, small_shards, **arguments)
@@ -251,7 +259,7 @@ def test_five_gains_and_losses_and_a_paired_interval():
     rng = np.random.default_rng(0)
     is_true = np.eye(12)[np.arange(120) % 12]
     good, bad = (made_scores(is_true * strength + rng.random((120, 12)), is_true) for strength in (0.6, 0.4))
-    result = evaluation._compare(good, bad, ["good"], "bad")
+    result = dict(comparison.run(Evaluation({"good": {"forward": good}}, against=("bad", bad))))["against"]
     assert len(result["gains"]) == 5
     assert result["gains"][0]["ap_difference"] == max(result["ap_difference"].values())
     rng, hits = np.random.default_rng(0), []
@@ -271,7 +279,7 @@ def test_five_gains_and_losses_and_a_paired_interval():
         if is_true[drawn, label].any()
     ]
     assert best["interval"] == pytest.approx(np.percentile(differences, [2.5, 97.5]))
-    same = evaluation._compare(good, good, ["good"], "same")
+    same = dict(comparison.run(Evaluation({"good": {"forward": good}}, against=("same", good))))["against"]
     assert (same["interval"], same["gains"], same["losses"]) == ([0, 0], [], [])
 
 
@@ -292,11 +300,11 @@ def test_motion_is_what_reordered_clips_change(run, small_shards):
     json.dumps(result, allow_nan=False)
 
 
-def test_a_model_that_uses_motion_is_told_from_one_that_does_not():
+def test_a_model_that_uses_motion_is_recognized():
     is_true = np.eye(4)[np.arange(40) % 4]
     right, wrong = made_scores(is_true, is_true), made_scores(is_true[::-1], is_true)
     scored = {"forward": right, "shuffled": wrong, "reversed": right, "frozen": wrong}
-    found = evaluation._motion(right, {"run": scored})
+    found = dict(motion.run(Evaluation({"run": scored}, motion=True)))["motion"]
     assert found["matters"] == ["shuffled", "frozen"]
     assert found["orders"]["frozen"]["video_hit_at_1_change_interval"] == [-1, -1]
     assert found["orders"]["frozen"]["classes"]["class0"]["video_hit_at_1_change"] == -1
@@ -314,15 +322,37 @@ def test_one_frame_shows_no_motion(frame_run, small_run, small_shards):
 
 def test_a_second_evaluation_makes_no_second_pass(run, small_shards, monkeypatch):
     first = dv.evaluate(run, small_shards, motion=True)
-    monkeypatch.setattr(scores_module, "make_evaluation_dataset", None)
+    monkeypatch.setattr(scoring, "make_evaluation_dataset", None)
     assert dv.evaluate(run, small_shards, motion=True) == first
 
 
 def test_a_class_without_a_video_has_no_numbers():
     scores = made_scores([[0.5, 0.2, 0.3], [0.1, 0.7, 0.2]], [[1, 0, 0], [0, 1, 0]])
-    result = evaluation._judge(scores, [1], {"empty": ["class2"], "half": ["class1", "class2"]})
+    result = evaluated(
+        Evaluation({"run": {"forward": scores}}, groups={"empty": ["class2"], "half": ["class1", "class2"]})
+    )
     assert result["classes"]["class2"] == {"videos": 0, "video_hit_at_1": None, "ap": None}
     assert result["map"] == 1
     assert result["map_by_group"] == {"empty": None, "half": 1}
     assert result["map_by_group_intervals"] == {"empty": None, "half": [1, 1]}
     json.dumps(result, allow_nan=False)
+
+
+class TrueScore(ClipMetric):
+    """The score of the first true class."""
+
+    def __init__(self, name="true_score", dtype=None):
+        super().__init__(name, dtype)
+
+    def numpy_values(self, is_true, scores):
+        return scores[np.arange(len(scores)), is_true.argmax(axis=1)]
+
+
+def test_a_registered_metric_is_evaluated_for_clips_and_videos(monkeypatch):
+    monkeypatch.setitem(METRICS, "true_score", (__name__, "TrueScore"))
+    scores = made_scores([[0.5, 0.5], [0.9, 0.1]], [[1, 0], [0, 1]], clips=3)
+    result = evaluated(of_one(scores))
+    assert list(result)[:5] == ["clip_hit_at_1", "video_hit_at_1", "clip_true_score", "video_true_score", "map"]
+    assert result["clip_true_score"] == pytest.approx(0.3)
+    assert result["intervals"]["video_true_score"] == pytest.approx([0.1, 0.5])
+    assert result["chance"]["clip_true_score"] is None

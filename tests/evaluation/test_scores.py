@@ -1,4 +1,4 @@
-"""Scores are computed once, kept whole, and told apart from others."""
+"""Scores are computed once, kept whole, and not mistaken for others."""
 
 import shutil
 from dataclasses import replace
@@ -8,8 +8,10 @@ import pytest
 
 from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError
-from deepvideo_tf.evaluation import scores as scores_module
-from deepvideo_tf.evaluation.scores import Scores, average_scores, in_time_order, read, save, score_run, scores_path
+from deepvideo_tf.evaluation import averages, scoring
+from deepvideo_tf.evaluation.averages import average_scores
+from deepvideo_tf.evaluation.scores import Scores, read, save, scores_path
+from deepvideo_tf.evaluation.scoring import in_time_order, score_run
 from deepvideo_tf.metrics.probabilities import probabilities
 from deepvideo_tf.runs.run import load_run
 from tests.support.files import flip_a_bit
@@ -24,10 +26,10 @@ def run(small_run, tmp_path):
 
 @pytest.fixture
 def no_second_pass(monkeypatch):
-    """Call it where no more may be computed."""
+    """A function after which nothing more may be computed."""
 
     def forbid():
-        monkeypatch.setattr(scores_module, "make_evaluation_dataset", None)
+        monkeypatch.setattr(scoring, "make_evaluation_dataset", None)
 
     return forbid
 
@@ -45,8 +47,8 @@ def some_scores(seed=0, clip_videos=(0, 0, 1, 2, 2)):
     )
 
 
-def told(caplog):
-    return [record.getMessage() for record in caplog.records if record.name == "deepvideo_tf.evaluation.scores"]
+def warnings_in(caplog):
+    return [record.getMessage() for record in caplog.records if record.name == "deepvideo_tf.evaluation.scoring"]
 
 
 def equal(one, other):
@@ -61,13 +63,13 @@ def test_what_is_saved_is_read_and_clips_stay_on_the_disk(tmp_path):
     assert equal(found, some_scores())
     assert isinstance(found.clip_scores, np.memmap)
     assert [path.name for path in tmp_path.iterdir()] == ["scores.npz"]
-    with np.load(tmp_path / "scores.npz", allow_pickle=False) as file:  # as anybody would
+    with np.load(tmp_path / "scores.npz", allow_pickle=False) as file:  # as any reader would
         assert list(file["video_ids"]) == ["a/ä.mp4", "b", "c"]
         np.testing.assert_array_equal(file["clip_scores"], found.clip_scores)
 
 
 def test_no_flipped_bit_goes_unnoticed(tmp_path):
-    """Each is either told of in one line, or lies where nothing is stored."""
+    """Each is either reported in one line, or is where nothing is stored."""
     path = tmp_path / "scores.npz"
     save(some_scores(), path)
     whole = path.read_bytes()
@@ -154,20 +156,20 @@ def test_wrong_numbers_of_views(run, small_shards, num_views):
         score_run(run, small_shards, num_views=num_views)
 
 
-def test_what_does_not_fit_is_computed_anew(run, small_shards, caplog):
+def test_what_does_not_match_is_computed_again(run, small_shards, caplog):
     path = scores_path(run, "test")
     first = score_run(run, small_shards, num_views=1)["forward"]
-    assert not told(caplog)
+    assert not warnings_in(caplog)
     assert score_run(run, small_shards, num_views=2)["forward"].about["num_views"] == 2
-    assert told(caplog) == [f"{path}: holds scores of something else (num_views); computed anew"]
+    assert warnings_in(caplog) == [f"{path}: holds scores of something else (num_views); computed again"]
 
     save(replace(first, about=first.about | {"models": ["step-00000001-0.weights.h5"]}), path)
     assert equal(score_run(run, small_shards, num_views=1)["forward"], first)
-    assert "(models); computed anew" in told(caplog)[-1]
+    assert "(models); computed again" in warnings_in(caplog)[-1]
 
     path.write_bytes(path.read_bytes()[:-9])
     assert equal(score_run(run, small_shards, num_views=1)["forward"], first)
-    assert "not a whole file of scores" in told(caplog)[-1]
+    assert "not a whole file of scores" in warnings_in(caplog)[-1]
     assert equal(read(path), first)
 
 
@@ -178,18 +180,18 @@ def test_scores_that_lack_damaged_clips_are_not_kept(run, small_shards, tmp_path
     assert len(score_run(run, shards_dir, max_bad_fraction=0.2, num_views=1)["forward"].clip_videos) == 11
     shutil.copy(small_shards / shard.name, shard)
     assert len(score_run(run, shards_dir, num_views=1)["forward"].clip_videos) == 12
-    assert "lacks clips that were damaged; computed anew" in told(caplog)[-1]
+    assert "lacks clips that were damaged; computed again" in warnings_in(caplog)[-1]
 
 
-def test_a_model_that_answers_no_numbers_is_told_of(run, small_shards, monkeypatch):
-    monkeypatch.setattr(scores_module, "probabilities", lambda card, logits: np.full(logits.shape, np.nan, np.float32))
-    with pytest.raises(ModelFileError, match="its model answers what is no number"):
+def test_outputs_that_are_not_finite_are_reported(run, small_shards, monkeypatch):
+    monkeypatch.setattr(scoring, "probabilities", lambda card, logits: np.full(logits.shape, np.nan, np.float32))
+    with pytest.raises(ModelFileError, match="the model's outputs are not finite"):
         score_run(run, small_shards)
     assert not scores_path(run, "test").exists()
 
 
-def test_a_full_disk_is_told_of(run, small_shards, monkeypatch):
-    monkeypatch.setattr(scores_module.tempfile, "TemporaryFile", lambda dir: open("/dev/full", "wb"))  # noqa: SIM115
+def test_a_full_disk_is_reported(run, small_shards, monkeypatch):
+    monkeypatch.setattr(averages.tempfile, "TemporaryFile", lambda dir: open("/dev/full", "wb"))  # noqa: SIM115
     with pytest.raises(ModelFileError, match="run: the scores cannot be written: No space left on device"):
         score_run(run, small_shards)
 

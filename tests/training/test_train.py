@@ -15,7 +15,7 @@ from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 import deepvideo_tf as dv
-from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.data.shards.manifest import read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
 from deepvideo_tf.formats.saved_model import exported_from
 from deepvideo_tf.runs.checkpoints import find_checkpoint
@@ -156,6 +156,7 @@ def test_without_matplotlib_a_run_goes_on_and_says_so_once(tiny_config, judged_s
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "deepvideo_tf.visualization.plots", raising=False)
     monkeypatch.delattr(deepvideo_tf, "plots", raising=False)
+    monkeypatch.delattr("deepvideo_tf.visualization.plots", raising=False)
     dv.train(tiny_config, judged_shards, tmp_path)
     assert not pictures_in(tmp_path)
     (line,) = [record.message for record in caplog.records if "pictures" in record.message]

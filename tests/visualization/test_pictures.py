@@ -7,7 +7,9 @@ import pytest
 import deepvideo_tf as dv
 from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.visualization.pictures import PICTURES, choose_pictures, choose_videos, draw_pictures, first_clips
+from deepvideo_tf.visualization.pictures import PICTURES
+from deepvideo_tf.visualization.pictures.draw import choose_pictures, draw_pictures
+from deepvideo_tf.visualization.pictures.source import choose_videos, first_clips
 
 
 def choose(is_right, count):
@@ -26,10 +28,10 @@ def test_right_and_wrong_videos_are_shown_in_equal_parts():
 
 
 def test_what_a_run_cannot_have_is_told_and_left_out_of_all(small_run, tiny_run, tmp_path):
-    assert choose_pictures(["all"], [small_run]) == PICTURES
+    assert choose_pictures(["all"], [small_run]) == tuple(PICTURES)
     assert choose_pictures(["ap", "filters"], [small_run]) == ("filters", "ap")
     assert choose_pictures(["all"], [small_run, tiny_run]) == ("predictions", "confusion", "ap")
-    assert choose_pictures(["all"], [tiny_run]) == PICTURES[:-1]
+    assert choose_pictures(["all"], [tiny_run]) == tuple(PICTURES)[:-1]
     with pytest.raises(ConfigError, match="cannot have views: it is of one run, and 2 are averaged here"):
         choose_pictures(["views"], [small_run, tiny_run])
     with pytest.raises(ConfigError, match="cannot have views: .* is a run of single_frame, which is no two-stream net"):

@@ -215,6 +215,11 @@ def test_a_notebook_shows_a_figure_without_pyplot():
 def test_without_matplotlib_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "deepvideo_tf.visualization.plots")
-    monkeypatch.delattr(deepvideo_tf, "plots")
+    monkeypatch.delattr(deepvideo_tf.visualization, "plots")
+    monkeypatch.delattr(deepvideo_tf, "plots", raising=False)
     with pytest.raises(DeepVideoError, match=r"pictures need the extra: pip install 'deepvideo-tf\[plots\]'"):
-        _ = deepvideo_tf.visualization.plots
+        _ = deepvideo_tf.plots
+
+
+def test_figures_are_public_under_their_names():
+    assert all(getattr(deepvideo_tf.plots, name) is draw for name, draw in plots.FIGURES.items())

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from deepvideo_tf.config import to_json
-from deepvideo_tf.data.input.tables import Batch, TableBatches
+from deepvideo_tf.data.input.tables import TableBatches
 from deepvideo_tf.storage.paths import AnyPath, on_disk
 from deepvideo_tf.training.sources import feature_cache
 from deepvideo_tf.training.sources.base import TrainingShards, epoch_order
@@ -65,11 +65,11 @@ class FeatureSource(ClipSource):
         return self._batches(table, order, first_step)
 
     def _batches(self, table: np.ndarray, order: np.ndarray, first_step: int = 0) -> TableBatches:
-        def read(rows: np.ndarray) -> Batch:
+        def batch_of(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             found = table[rows]
             return found["features"], found["target"], found["weight"]
 
-        return TableBatches(read, order, self.config.global_batch_size, first_step)
+        return TableBatches(batch_of, self.config.global_batch_size, order, first_step)
 
     def validation(self) -> Iterable[Any] | None:
         if self._validation is None:

@@ -16,7 +16,7 @@ import pytest
 import deepvideo_tf as dv
 from deepvideo_tf.data.input.pipeline import make_dataset
 from deepvideo_tf.data.input.tables import TableBatches
-from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.data.shards.manifest import read_manifest
 from deepvideo_tf.errors import ModelFileError, TrainingError
 from deepvideo_tf.runs.run import load_run
 from deepvideo_tf.training.sources import feature_cache
@@ -232,9 +232,9 @@ class TestCache:
     def test_every_row_once_an_epoch(self):
         table = np.arange(7)
         order = np.array([3, 0, 6, 1, 5, 2, 4])
-        batches = TableBatches(table.take, order, 3)
+        batches = TableBatches(table.take, 3, order)
         assert [batches[step].tolist() for step in range(len(batches))] == [[3, 0, 6], [1, 5, 2], [4]]
-        rest = TableBatches(table.take, order, 3, first_step=1)
+        rest = TableBatches(table.take, 3, order, first_step=1)
         assert [rest[step].tolist() for step in range(len(rest))] == [[1, 5, 2], [4]]
 
     def test_runs_go_on_without_the_run_they_began_from(self, tiny_run, tiny_config, judged_shards, tmp_path):
