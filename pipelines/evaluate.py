@@ -96,7 +96,7 @@ def main():
             motion=_MOTION.value,
             on_batch=on_batch,
         )
-    _print_result(result)
+    print_result(result)
     path = to_path(_WORKDIR.value) / f"evaluation-{_SPLIT.value}.json"
     write_text_atomically(path, _to_text(result))
     print(f"Evaluation: {path}")
@@ -128,7 +128,8 @@ def _to_text(result):
     return re.sub(r"\[\n[\s\d.,eE+-]+\]", lambda numbers: " ".join(numbers[0].split()), text) + "\n"
 
 
-def _print_result(result):
+def print_result(result):
+    """Print the tables of an evaluation, as `dv.evaluate` returns it."""
     print(f"{result['split']}: {result['videos']} videos, {result['clips']} clips, {result['views']} views a clip")
     if result["skipped_clips"]:
         print(f"  skipped {result['skipped_clips']} damaged clips")

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import importlib
+import itertools
 import re
 import tomllib
 
@@ -241,16 +242,16 @@ def test_tests_use_public_names_only():
             ours = "deepvideo_tf" in imported.get(root, "")
             if is_private(node.attr) and (ours or (node.attr in private and root != "self" and root not in imported)):
                 found.append(f"{shown(path, node.lineno)} {ast.unparse(node)[:100]}")
+        for node in nodes(path, ast.Call, ast.Tuple):  # setattr(module, "_name", ...)
+            for owner, name in itertools.pairwise(node.args if isinstance(node, ast.Call) else node.elts):
+                ours = "deepvideo_tf" in imported.get(dotted(owner).split(".")[0], "")
+                if ours and isinstance(name, ast.Constant) and is_private(str(name.value)):
+                    found.append(f"{shown(path, node.lineno)} {ast.unparse(owner)}, {name.value!r}")
         for line, text in strings(path):
-            within = re.search(r"\bdeepvideo_tf\b[\w.]*\._[a-z]|\bfrom deepvideo_tf[\w.]* import [^;\n]*\b_[a-z]", text)
-            if within or (text in private and not defines(path, text)):
+            is_code = "import " in text or text.startswith("deepvideo_tf.")
+            if is_code and private & set(re.findall(r"\b_[a-z]\w*", text)):
                 found.append(f"{shown(path, line)} {text[:100]!r}")
     refuse(found, "Tests use public names only: test what a user sees, or make the name public, with a docstring.")
-
-
-def defines(path, name):
-    """Whether a test file defines the private name itself."""
-    return any(node.name == name for node in nodes(path, ast.FunctionDef, ast.ClassDef))
 
 
 def test_tests_import_neither_tests_nor_benchmarks():

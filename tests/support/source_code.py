@@ -121,9 +121,9 @@ def functions(path):
 
 @functools.cache
 def private_names():
-    """Return all names that begin with one underscore and are defined somewhere in the library."""
+    """Return all names that begin with one underscore and are defined somewhere in the library or a program."""
     found = set()
-    for path in LIBRARY:
+    for path in LIBRARY + PROGRAMS:
         for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 found.add(node.name)
@@ -133,8 +133,8 @@ def private_names():
 
 
 def is_private(name):
-    """Whether a name begins with an underscore and is not Python's own, as `__init__` is."""
-    return name.startswith("_") and name != "_" and not name.endswith("__")
+    """Whether a name begins with an underscore and is not a protocol of Python or IPython: `__init__`, `_repr_png_`."""
+    return name.startswith("_") and not name.endswith("_")
 
 
 def cycles(graph):
