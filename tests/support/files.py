@@ -26,3 +26,9 @@ def hashes(shards_dir):
         for path in sorted(shards_dir.iterdir())
         if path.suffix in (".tfrecord", ".json")
     }
+
+
+def write(path, text, encoding="utf-8"):
+    """Write a text file with the line ends as given, and return its path."""
+    path.write_bytes(text.encode(encoding))
+    return path
