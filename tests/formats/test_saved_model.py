@@ -15,7 +15,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 import deepvideo_tf as dv
 from deepvideo_tf.data.shards.records import record_to_dict
 from deepvideo_tf.errors import ConfigError, ModelFileError
-from deepvideo_tf.formats import signatures
+from deepvideo_tf.formats import signatures as signatures_module
 from deepvideo_tf.formats.saved_model import latest_version
 from deepvideo_tf.runs.run import load_run
 
@@ -200,7 +200,7 @@ def test_an_export_that_waits_and_is_stopped_harms_nobody(small_run, tmp_path, m
         begun.set()
         go_on.wait(60)
 
-    monkeypatch.setattr(signatures, "write_saved_model", slow)
+    monkeypatch.setattr(signatures_module, "write_saved_model", slow)
     first = threading.Thread(target=dv.export_saved_model, args=(small_run, tmp_path))
     first.start()
     begun.wait(60)
