@@ -19,7 +19,7 @@ from absl import app, flags
 import deepvideo_tf as dv
 from deepvideo_tf.baseline import cache
 from deepvideo_tf.data.shards import records
-from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.data.shards.manifest import read_manifest
 
 _SHARDS_DIR = flags.DEFINE_string(
     "shards_dir", None, "Required. Shards of JPEG frames with a train split.", required=True

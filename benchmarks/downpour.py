@@ -128,7 +128,7 @@ def losses(shards_dir, workdir):
     """Mean over the last epoch of training, and of all clips afterwards."""
     import deepvideo_tf as dv
     from deepvideo_tf.runs.run import load_run
-    from deepvideo_tf.training.optimization import loss_of
+    from deepvideo_tf.training.optimization.losses import loss_of
 
     with open(workdir / "history.csv") as file:
         last = list(csv.DictReader(file))[-1]

@@ -15,8 +15,8 @@ from deepvideo_tf.data.input.pipeline import make_dataset as make_dataset
 from deepvideo_tf.data.shards.build import build_shards as build_shards
 from deepvideo_tf.data.shards.build import make_shard as make_shard
 from deepvideo_tf.data.shards.build import shard_tasks as shard_tasks
-from deepvideo_tf.data.shards.build import verify_shards as verify_shards
 from deepvideo_tf.data.shards.inspection import audit_splits as audit_splits
+from deepvideo_tf.data.shards.verify import verify_shards as verify_shards
 from deepvideo_tf.data.synthetic import make_synthetic as make_synthetic
 from deepvideo_tf.evaluation.protocol import evaluate as evaluate
 from deepvideo_tf.formats.onnx import export_onnx as export_onnx
@@ -40,12 +40,11 @@ from deepvideo_tf.models.inflation import inflate_weights as inflate_weights
 from deepvideo_tf.models.multires import multires as multires
 from deepvideo_tf.models.registry import build_model as build_model
 from deepvideo_tf.models.streaming import SlowFusionStream as SlowFusionStream
-from deepvideo_tf.training.initialization import initialize_from_clips as initialize_from_clips
 from deepvideo_tf.training.train import save_run as save_run
 from deepvideo_tf.training.train import train as train
+from deepvideo_tf.training.weights.initialization import initialize_from_clips as initialize_from_clips
 from deepvideo_tf.visualization import plots as plots
 from deepvideo_tf.visualization.saliency import occlusion_saliency as occlusion_saliency
 from deepvideo_tf.workflows import train_and_export as train_and_export
 
 __version__: str
-__all__: list[str]

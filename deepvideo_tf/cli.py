@@ -77,7 +77,10 @@ class ConfigFlags(Generic[T]):
 
         Args:
             base: a config whose fields stay as they are where a flag is None; by default the dataclass's defaults.
-            **values: values of fields without a flag.
+            **values: values of fields without a flag, or in place of one.
+
+        Returns:
+            A `kind`.
         """
         given = {field: flag.value for field, flag in self._flags.items() if flag.value is not None} | values
         return self._kind(**given) if base is None else dataclasses.replace(base, **given)  # type: ignore[type-var]

@@ -1,20 +1,20 @@
-"""The package's exceptions: one line each, naming the file or argument, what was expected and what came.
+"""The package's exceptions. Each message is one line: the file or argument, what was expected and what was found.
 
-Programs print the message of a `DeepVideoError` as a single line and exit with a status that is not 0. Every other
-exception is a defect of this package and keeps its traceback.
+Programs print the message of a `DeepVideoError` as a single line and exit with a nonzero status. Every other exception
+is a bug in this package and keeps its traceback.
 """
 
 
 class DeepVideoError(Exception):
-    """Base of every error that a user, rather than a programmer, can cause and cure."""
+    """Base class of errors that a user can cause and fix, without changing this package."""
 
 
 class ConfigError(DeepVideoError, ValueError):
-    """An argument, a flag or a configuration file holds a value that cannot be used."""
+    """An argument, a flag or a configuration file has an invalid value."""
 
 
 class AnnotationError(DeepVideoError, ValueError):
-    """A list of videos, a class list or a folder of classes is not what its format says."""
+    """A list of videos, a list of classes or a folder of classes does not follow its format."""
 
 
 class BadVideoError(DeepVideoError):
@@ -32,7 +32,7 @@ class BadVideoError(DeepVideoError):
 
 
 class ShardError(DeepVideoError):
-    """Shards are missing, unfinished, damaged, in use, or were made from something else."""
+    """Shards are missing, incomplete, damaged, in use, or were made from something else."""
 
 
 class ModelFileError(DeepVideoError):
@@ -40,9 +40,9 @@ class ModelFileError(DeepVideoError):
 
 
 class TrainingError(DeepVideoError):
-    """Training cannot go on: the loss is not finite, or the data cannot fill a batch."""
+    """Training cannot continue: the loss is not finite, or the data cannot fill a batch."""
 
 
-def first_line(error):
-    """What a library's exception says in its first line, 200 characters at most; its kind where it says nothing."""
+def first_line(error: BaseException | str) -> str:
+    """Return the first line of an exception's message, at most 200 characters; its type if the message is empty."""
     return f"{next(iter(str(error).splitlines()), type(error).__name__):.200}"

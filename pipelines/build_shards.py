@@ -1,14 +1,14 @@
-"""Builds TFRecord shards of clips from labelled videos.
+"""Build TFRecord shards of clips from labeled videos.
 
-From a folder with a folder of videos for each class, a quarter of each class held out for testing:
+From a folder with one folder of videos per class, a quarter of each class held out for testing:
 
   deepvideo-build-shards --format=folder --video_root=VIDEOS --holdout_fraction=0.25 --shards_dir=SHARDS
 
-From a list with a line "relative/path label[,label]" for each video, labels as 0-based numbers or names:
+From a list with a line "relative/path label[,label]" per video; a label is a 0-based number or a class name:
 
   deepvideo-build-shards --format=list --annotations=LIST --classes=CLASSES --video_root=VIDEOS --shards_dir=SHARDS
 
-From a table with the columns path, labels (parted by ;) and, if need be, split, start_s and end_s:
+From a table with the columns path and labels (separated by ;), and optionally split, start_s and end_s:
 
   deepvideo-build-shards --format=csv --annotations=TABLE.csv --video_root=VIDEOS --shards_dir=SHARDS
 
@@ -16,46 +16,41 @@ From the official lists of UCF-101, one of three folds:
 
   deepvideo-build-shards --format=ucf101 --annotations=LISTS --fold=1 --video_root=UCF-101 --shards_dir=SHARDS
 
-From a list of Sports-1M and files named after their YouTube ids; a training list gives train and validation:
+From a list of Sports-1M and files named after their YouTube ids; the training list gives train and validation:
 
   deepvideo-build-shards --format=sports1m --annotations=LIST --classes=LABELS --video_root=VIDEOS --shards_dir=SHARDS
 
-CLASSES is a file with one class name a line; line 1 is label 0.
+CLASSES is a file with one class name per line; line 1 is label 0.
 
-An interrupted build goes on where it stopped when the same command is run again. --engine=ray builds on the nodes of a
-Ray cluster, which have to see VIDEOS and SHARDS under the same names; the shards are the same to the byte.
+To resume an interrupted build, run the same command again. --engine=ray builds on the nodes of a Ray cluster, where
+VIDEOS and SHARDS must have the same paths; the shards are the same to the byte.
 """
 
 import json
 import os
+from typing import TYPE_CHECKING
 
 from absl import flags
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from deepvideo_tf import cli
 from deepvideo_tf.config import MODEL_CLIPS, DecodeLimits, ShardSpec
-from deepvideo_tf.data import annotations
-from deepvideo_tf.errors import ConfigError
+from deepvideo_tf.data.annotations import FORMATS, OPTIONS, SPLITS, Annotations, AnnotationSource, coverage
 from deepvideo_tf.execution.engines import ENGINES, check_engine
 from deepvideo_tf.storage.paths import to_path
 from deepvideo_tf.storage.writes import write_text_atomically
 
-# Which flags each format needs, and which it takes besides.
-FORMATS = {
-    "folder": ((), ("holdout_fraction",)),
-    "list": (("annotations", "classes"), ()),
-    "csv": (("annotations",), ("classes",)),
-    "ucf101": (("annotations",), ("fold",)),
-    "sports1m": (("annotations", "classes"), ()),
-}
-_FORMAT = flags.DEFINE_enum("format", "folder", list(FORMATS), "Format of the labels.")
+if TYPE_CHECKING:
+    from deepvideo_tf.data.shards.manifest import Manifest
+
+_FORMAT = flags.DEFINE_enum("format", "folder", sorted(FORMATS), "Format of the labels.")
 _VIDEO_ROOT = flags.DEFINE_string("video_root", None, "Required. Folder of the videos.", required=True)
-_ANNOTATIONS = flags.DEFINE_string("annotations", None, "List of videos; with --format=ucf101, folder of the lists.")
-_CLASSES = flags.DEFINE_string("classes", None, "File with one class name per line.")
-_FOLD = flags.DEFINE_integer("fold", None, "With --format=ucf101: number of the fold, 1, 2 or 3; 1 by default.")
+flags.DEFINE_string("annotations", None, "List of videos; with --format=ucf101, folder of the lists.")
+flags.DEFINE_string("classes", None, "File with one class name per line.")
+flags.DEFINE_integer("fold", None, "With --format=ucf101: number of the fold, 1, 2 or 3; 1 by default.")
 _SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. Folder to write the shards to.", required=True)
-_SPLIT = flags.DEFINE_enum("split", "train", ["train", "validation", "test"], "Name of the split.")
-_HOLDOUT_FRACTION = flags.DEFINE_float(
+_SPLIT = flags.DEFINE_enum("split", "train", SPLITS, "Name of the split.")
+flags.DEFINE_float(
     "holdout_fraction",
     None,
     "With --format=folder: fraction of each class that becomes the split 'test'; the rest becomes 'train'.",
@@ -77,7 +72,7 @@ _MAX_BAD_FRACTION = flags.DEFINE_float(
 )
 
 
-def main():
+def main() -> None:
     spec, limits = _SHARDS.config(), _LIMITS.config()
     check_engine(_ENGINE.value, _RAY_ADDRESS.value)
     splits = _read_splits()
@@ -90,19 +85,11 @@ def main():
         check_free(_SHARDS_DIR.value, split)
     cli.import_tensorflow()
     for split, videos in splits.items():
-        if not videos.videos:
-            print(f"{split}: none of {len(videos.absent)} listed videos is there")
-            _report_coverage(split, videos)
-            continue
-        manifest = _build(split, videos, spec, limits)
-        shorter = f", {len(manifest.skipped)} skipped" if manifest.skipped else ""
-        print(
-            f"{split}: {manifest.used} of {manifest.listed} videos{shorter}, {manifest.records} clips, "
-            f"{len(manifest.classes)} classes, {len(manifest.shards)} shards"
-        )
-        for item in manifest.skipped:
-            print(f"  skipped {item['video_id']}: {item['reason']}")
-        if _FORMAT.value == "sports1m":
+        if videos.videos:
+            _print_built(split, _build(split, videos, spec, limits))
+        else:
+            print(f"{split}: none of the {len(videos.absent)} listed videos is present")
+        if FORMATS[_FORMAT.value].lists_absent:
             _report_coverage(split, videos)
     if ignored:
         print(f"{len(ignored)} files ignored, listed above")
@@ -111,61 +98,33 @@ def main():
     cli.print_next("deepvideo-train", f"--shards_dir={_SHARDS_DIR.value}", "--workdir=RUN", *small)
 
 
-def _crop_flag(frame_size_px):
-    """A crop in the paper's proportion, 178 of 200 px, for frames that are smaller than its crop."""
+def _crop_flag(frame_size_px: int) -> str:
+    """Return a crop in the paper's proportion, 178 of 200 px, for frames that are smaller than its crop."""
     return f"--crop_size_px={round(frame_size_px * 178 / 200)}"
 
 
-def _read_splits():
-    """Annotations by split."""
-    needed, taken = FORMATS[_FORMAT.value]
-    for holder in (_ANNOTATIONS, _CLASSES, _FOLD, _HOLDOUT_FRACTION):
-        if holder.name in needed and holder.value is None:
-            raise ConfigError(f"--format={_FORMAT.value} needs --{holder.name}")
-        if holder.name not in needed + taken and holder.value is not None:
-            raise ConfigError(f"--format={_FORMAT.value} does not take --{holder.name}")
-    readers = {
-        "folder": _read_folder,
-        "list": _read_list,
-        "csv": _read_csv,
-        "ucf101": lambda: annotations.read_ucf101(_ANNOTATIONS.value, _VIDEO_ROOT.value, _FOLD.value or 1),
-        "sports1m": _read_sports1m,
-    }
-    return readers[_FORMAT.value]()
+def _read_splits() -> dict[str, Annotations]:
+    options = {name: flags.FLAGS[name].value for name in OPTIONS if flags.FLAGS[name].value is not None}
+    annotation_format = FORMATS[_FORMAT.value]
+    annotation_format.check_options(options)
+    return annotation_format.read(AnnotationSource(_VIDEO_ROOT.value, _SPLIT.value, **options))
 
 
-def _read_folder():
-    videos = annotations.read_folder(_VIDEO_ROOT.value)
-    if not _HOLDOUT_FRACTION.value:
-        return {_SPLIT.value: videos}
-    if _SPLIT.value != "train":
-        raise ConfigError("--holdout_fraction makes the splits 'train' and 'test': it does not go with --split")
-    train, test = annotations.hold_out(videos, _HOLDOUT_FRACTION.value)
-    return {"train": train, "test": test}
+def _print_built(split: str, manifest: "Manifest") -> None:
+    skipped = f", {len(manifest.skipped)} skipped" if manifest.skipped else ""
+    print(
+        f"{split}: {manifest.used} of {manifest.listed} videos{skipped}, {manifest.records} clips, "
+        f"{len(manifest.classes)} classes, {len(manifest.shards)} shards"
+    )
+    for item in manifest.skipped:
+        print(f"  skipped {item['video_id']}: {item['reason']}")
 
 
-def _read_list():
-    return {_SPLIT.value: annotations.read_list(_ANNOTATIONS.value, _VIDEO_ROOT.value, _CLASSES.value)}
-
-
-def _read_csv():
-    splits = annotations.read_csv(_ANNOTATIONS.value, _VIDEO_ROOT.value, _CLASSES.value)
-    return {_SPLIT.value if split is None else split: videos for split, videos in splits.items()}
-
-
-def _read_sports1m():
-    videos = annotations.read_sports1m(_ANNOTATIONS.value, _VIDEO_ROOT.value, _CLASSES.value)
-    if _SPLIT.value != "train":
-        return {_SPLIT.value: videos}
-    parts = zip(("train", "validation"), annotations.cut_validation(videos), strict=True)
-    return {split: part for split, part in parts if part.videos or part.absent}
-
-
-def _report_coverage(split, videos):
-    """How much of a data set of addresses is there, in a few words and in a file."""
-    report = annotations.coverage(videos)
-    part = report["present"] / max(1, report["listed"])
-    print(f"  {report['present']} of {report['listed']} listed videos are there ({part:.1%})")
+def _report_coverage(split: str, videos: Annotations) -> None:
+    """Print how many of the listed videos are present, and write a file with the numbers."""
+    report = coverage(videos)
+    fraction = report["present"] / max(1, report["listed"])
+    print(f"  {report['present']} of {report['listed']} listed videos are there ({fraction:.1%})")
     shards_dir = to_path(_SHARDS_DIR.value)
     shards_dir.mkdir(parents=True, exist_ok=True)
     path = shards_dir / f"{split}-coverage.json"
@@ -173,7 +132,7 @@ def _report_coverage(split, videos):
     print(f"  Coverage: {path}")
 
 
-def _build(split, videos, spec, limits):
+def _build(split: str, videos: Annotations, spec: ShardSpec, limits: DecodeLimits) -> "Manifest":
     from deepvideo_tf.data.shards.build import build_shards
 
     total = len(videos.videos)
@@ -198,7 +157,7 @@ def _build(split, videos, spec, limits):
         )
 
 
-def run():
+def run() -> None:
     cli.run(main, in_buckets=("shards_dir",))
 
 

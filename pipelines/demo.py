@@ -23,7 +23,7 @@ from absl import flags
 
 from deepvideo_tf import cli
 from deepvideo_tf.data.annotations import read_folder
-from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.data.shards.manifest import read_manifest
 
 _VIDEO_ROOT = flags.DEFINE_string(
     "video_root", None, "Folder with one folder of videos per class; by default synthetic videos are made."

@@ -69,7 +69,7 @@ def _are_pictures(values):
 
 
 def main():
-    from deepvideo_tf.data.shards.build import read_manifest
+    from deepvideo_tf.data.shards.manifest import read_manifest
     from deepvideo_tf.evaluation.class_groups import read_groups
 
     manifest = read_manifest(_SHARDS_DIR.value, _SPLIT.value)  # before TensorFlow takes its seconds

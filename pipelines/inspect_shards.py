@@ -1,10 +1,12 @@
-"""Tells what shards hold, draws sample clips, and finds what two splits have in common.
+"""Print what shards hold, draw sample clips, and find what two splits have in common.
 
 deepvideo-inspect-shards --shards_dir=SHARDS
 
-For each split it prints class and length statistics and draws SHARDS/<split>-clips.png. Where there are several splits
-it looks for the same videos, UCF-101 groups and near-duplicate clips on both sides.
+For each split this prints class and length statistics and draws SHARDS/<split>-clips.png. If there are several splits,
+it looks for videos, UCF-101 groups and near-duplicate clips that two of them have in common.
 """
+
+from typing import Any
 
 from absl import flags
 
@@ -16,7 +18,7 @@ _CLIPS = flags.DEFINE_integer("clips", 12, "Number of sample clips drawn per spl
 LISTED_FINDINGS = 20
 
 
-def main():
+def main() -> None:
     from deepvideo_tf.data.shards.inspection import audit_splits, splits_in, statistics_of, write_contact_sheet
 
     splits = splits_in(_SHARDS_DIR.value)
@@ -30,18 +32,18 @@ def main():
         _print_findings(audit_splits(_SHARDS_DIR.value), splits)
 
 
-def _print_statistics(split, found):
+def _print_statistics(split: str, found: dict[str, Any]) -> None:
     print(f"{split}: {found['videos']} videos, {found['clips']} clips, {found['bytes'] / 1e6:,.1f} MB")
     if found["skipped"]:
         print(f"  {found['skipped']} videos were skipped; {split}-manifest.json lists them")
-    for name, unit, key in (("clips a video", "", "clips_per_video"), ("length", " s", "seconds")):
+    for name, unit, key in (("clips per video", "", "clips_per_video"), ("length", " s", "seconds")):
         least, median, most = found[key]
         print(f"  {name}: {least:.4g} to {most:.4g}{unit}, median {median:.4g}{unit}")
     for name, of_class in found["classes"].items():
         print(f"  {of_class['videos']:>6} videos {of_class['clips']:>8} clips of {name}")
 
 
-def _print_findings(findings, splits):
+def _print_findings(findings: list[dict[str, Any]], splits: list[str]) -> None:
     if not findings:
         print(f"Nothing in common between {', '.join(splits)}: no video, no group, no near-duplicate clips")
         return
@@ -54,7 +56,7 @@ def _print_findings(findings, splits):
         print(f"  and {len(findings) - LISTED_FINDINGS} more")
 
 
-def run():
+def run() -> None:
     cli.run(main, in_buckets=("shards_dir",))
 
 

@@ -1,4 +1,4 @@
-"""Renders a small set of synthetic H.264 videos that can be told by one thing alone, by default their motion.
+"""Render a small set of synthetic H.264 videos whose classes differ in one thing only, by default their motion.
 
 deepvideo-make-synthetic --video_root=VIDEOS
 deepvideo-make-synthetic --video_root=VIDEOS --kind=appearance --off_centre
@@ -12,7 +12,7 @@ from deepvideo_tf.data.synthetic import KINDS, make_synthetic
 _VIDEO_ROOT = flags.DEFINE_string(
     "video_root", None, "Required. Folder to write <class>/<number>.mp4 to.", required=True
 )
-_KIND = flags.DEFINE_enum("kind", "direction", list(KINDS), "What tells the classes apart.")
+_KIND = flags.DEFINE_enum("kind", "direction", list(KINDS), "What distinguishes the classes.")
 _VIDEOS_PER_CLASS = flags.DEFINE_integer("videos_per_class", 32, "Number of videos per class.", lower_bound=2)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of textures, speeds and positions.", lower_bound=0)
 _OFF_CENTRE = flags.DEFINE_bool(
@@ -23,7 +23,7 @@ _CAMERA_MOTION = flags.DEFINE_bool(
 )
 
 
-def main():
+def main() -> None:
     classes = KINDS[_KIND.value]
     total = len(classes) * _VIDEOS_PER_CLASS.value
     with cli.progress(total, "video", "rendering") as on_video:
@@ -40,7 +40,7 @@ def main():
     cli.print_next("deepvideo-build-shards", f"--video_root={root}", "--holdout_fraction=0.25", "--shards_dir=SHARDS")
 
 
-def run():
+def run() -> None:
     cli.run(main)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from absl import flags
 
 from deepvideo_tf import cli
-from deepvideo_tf.config import DecodeLimits, check_number
+from deepvideo_tf.config import DecodeLimits, ShardSpec, check_number
 from deepvideo_tf.data.annotations import find_videos
 from deepvideo_tf.errors import BadVideoError, ConfigError
 
@@ -31,9 +31,11 @@ _MODEL_PATH = flags.DEFINE_string(
 )
 _JSON = flags.DEFINE_bool("json", False, "Print a line of JSON for each video, or with --stream for each prediction.")
 _TOP = flags.DEFINE_integer("top", 5, "Number of classes shown.", lower_bound=1)
-_CLIPS_PER_VIDEO = flags.DEFINE_integer(
-    "clips_per_video", None, "Clips evaluated per video; by default as many as in training.", lower_bound=1
-)
+_CLIPS_PER_VIDEO = cli.ConfigFlags(
+    ShardSpec,
+    only=("clips_per_video",),
+    changes={"clips_per_video": {"default": None, "lower_bound": 1, "note": "By default as in training."}},
+)["clips_per_video"]
 _NUM_VIEWS = flags.DEFINE_integer(
     "num_views", 1, "Views of each clip: crops and mirror images.", lower_bound=1, upper_bound=5
 )
@@ -66,7 +68,7 @@ def main(names):
     with cli.quiet_libraries():
         predictor = load_predictor(_MODEL_PATH.value)
     if is_camera:
-        from deepvideo_tf.data.video.streams import camera_frames
+        from deepvideo_tf.data.video.cameras import camera_frames
 
         _print_stream(predictor, f"camera {names[0]}", camera_frames(int(names[0])))
     bad = sum(not _answered(predictor, video, copies.get(video)) for video in videos)

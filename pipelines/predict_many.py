@@ -16,7 +16,7 @@ from absl import flags
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from deepvideo_tf import cli
-from deepvideo_tf.config import DecodeLimits
+from deepvideo_tf.config import DecodeLimits, ShardSpec
 from deepvideo_tf.data.annotations import read_video_paths
 from deepvideo_tf.errors import ShardError
 from deepvideo_tf.execution.engines import ENGINES, check_engine
@@ -35,9 +35,11 @@ _NUM_SHARDS = flags.DEFINE_integer(
     "num_shards", 64, "Number of files of predictions, at most one per video.", lower_bound=1
 )
 _TOP = flags.DEFINE_integer("top", 5, "Number of classes listed for each video.", lower_bound=1)
-_CLIPS_PER_VIDEO = flags.DEFINE_integer(
-    "clips_per_video", None, "Clips evaluated per video; by default as many as in training.", lower_bound=1
-)
+_CLIPS_PER_VIDEO = cli.ConfigFlags(
+    ShardSpec,
+    only=("clips_per_video",),
+    changes={"clips_per_video": {"default": None, "lower_bound": 1, "note": "By default as in training."}},
+)["clips_per_video"]
 _NUM_VIEWS = flags.DEFINE_integer(
     "num_views", 1, "Views of each clip: crops and mirror images.", lower_bound=1, upper_bound=5
 )

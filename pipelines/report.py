@@ -27,7 +27,8 @@ from pathlib import Path
 from absl import flags
 
 from deepvideo_tf import cli
-from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.config import ClipSpec, TrainConfig
+from deepvideo_tf.data.shards.manifest import read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.reporting import plan as planning
 from deepvideo_tf.reporting.contents import draw_chart, make_report
@@ -42,10 +43,12 @@ _REPORT_DIR = flags.DEFINE_string("report_dir", None, "Required. Folder of the r
 _PRESET = flags.DEFINE_enum("preset", None, list(PRESETS), "Data set with known lists and settings.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "With --preset: folder of its videos and lists.")
 _SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Without --preset: folder of the shards.")
-_FLIP = flags.DEFINE_bool(
-    "flip", True, "With --shards_dir: whether a mirror image keeps its label. Use --noflip if left and right differ."
-)
-_INIT_FROM = flags.DEFINE_string("init_from", None, "Folder of a trained run to fine-tune, for Tables 3 and 4.")
+_FLIP = cli.ConfigFlags(ClipSpec, only=("flip",), changes={"flip": {"note": "Only with --shards_dir."}})["flip"]
+_INIT_FROM = cli.ConfigFlags(
+    TrainConfig,
+    only=("init_from",),
+    changes={"init_from": {"help": "Folder of a trained run to fine-tune, for Tables 3 and 4."}},
+)["init_from"]
 _BUDGET_MINUTES = flags.DEFINE_float(
     "budget_minutes",
     60.0,

@@ -67,7 +67,7 @@ _STRATEGY = flags.DEFINE_enum(
 
 def main():
     config = _config()
-    from deepvideo_tf.data.shards.build import read_manifest
+    from deepvideo_tf.data.shards.manifest import read_manifest
     from deepvideo_tf.training.executors.cluster import cluster_of_environment
 
     is_server = _STRATEGY.value == "downpour" and cluster_of_environment()[1] != "chief"

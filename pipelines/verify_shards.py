@@ -1,4 +1,4 @@
-"""Compares shards with their manifest, byte by byte, and names file and offset of what is wrong.
+"""Compare shards with their manifest, byte by byte, and report file and offset of each problem.
 
 deepvideo-verify-shards --shards_dir=SHARDS
 """
@@ -11,9 +11,10 @@ from deepvideo_tf.errors import ShardError
 _SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. Folder of the shards.", required=True)
 
 
-def main():
-    from deepvideo_tf.data.shards.build import read_manifest, verify_shards
+def main() -> None:
     from deepvideo_tf.data.shards.inspection import splits_in
+    from deepvideo_tf.data.shards.manifest import read_manifest
+    from deepvideo_tf.data.shards.verify import verify_shards
 
     splits = splits_in(_SHARDS_DIR.value)
     manifests = {split: read_manifest(_SHARDS_DIR.value, split, check_sizes=False) for split in splits}
@@ -31,7 +32,7 @@ def main():
         print(f"{split}: {len(manifest.shards)} shards with {manifest.records} clips are as their manifest says")
 
 
-def run():
+def run() -> None:
     cli.run(main, in_buckets=("shards_dir",))
 
 

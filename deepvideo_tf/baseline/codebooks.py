@@ -1,17 +1,20 @@
 """Codebooks of visual words, and the histogram of a clip: soft quantisation, spatial pyramid, concatenation.
 
-local features -> the words they are like -> counts by cell of the pyramid -> parts of 1 -> one vector a clip
+local features -> the words they are like -> counts by cell of the pyramid -> fractions -> one vector per clip
 """
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from deepvideo_tf.baseline import features
-from deepvideo_tf.baseline.features import KINDS, LocalFeatures
+from deepvideo_tf.baseline.appearance import appearance_frames
+from deepvideo_tf.baseline.features import KINDS
+from deepvideo_tf.baseline.places import LocalFeatures
 
-SOFTNESS = 0.2  # the kernel's variance, as a part of the mean squared distance from a descriptor to its word
+SOFTNESS = 0.2  # the kernel's variance, as a fraction of the mean squared distance from a descriptor to its word
 CELLS = 7  # of the pyramid: the whole clip, four quarters of the frame, two halves of the time
 LEVELS = 3  # in each of them the cells hold the whole clip once
 FAR = 1e3  # a word that no descriptor is near to
@@ -23,16 +26,16 @@ class Codebook:
 
     Args:
         words: float32 `[word, dim]`.
-        width: standard deviation of the Gaussian kernel by which a descriptor is shared out among words; 0 gives it to
-            the nearest one whole.
+        width: standard deviation of the Gaussian kernel by which a descriptor is divided among words; 0 gives all of
+            it to the nearest one.
     """
 
     words: np.ndarray
     width: float
 
 
-def learn_codebook(descriptors, num_words, seed=0):
-    """Learns the words of a kind of feature by k-means.
+def learn_codebook(descriptors: np.ndarray, num_words: int, seed: int = 0) -> Codebook:
+    """Learn the words of a kind of feature by k-means.
 
     Args:
         descriptors: float32 `[descriptor, dim]`, a sample that fits into memory.
@@ -66,8 +69,8 @@ def learn_codebook(descriptors, num_words, seed=0):
     return Codebook(words, float(np.float32(np.sqrt(SOFTNESS * spread))))  # as a checkpoint will have it
 
 
-def squared_distances(descriptors, words):
-    """Squared distances, float32 `[descriptor, word]`."""
+def squared_distances(descriptors: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """Return the squared distances, float32 `[descriptor, word]`."""
     products = descriptors @ words.T
     products *= -2
     products += np.square(descriptors).sum(axis=1)[:, None]
@@ -75,8 +78,8 @@ def squared_distances(descriptors, words):
     return np.maximum(products, 0, out=products)
 
 
-def assign(descriptors, codebook):
-    """Shares each descriptor out among the words, by a Gaussian of the distance (van Gemert and others, 2008).
+def assign(descriptors: np.ndarray, codebook: Codebook) -> np.ndarray:
+    """Divide each descriptor among the words, by a Gaussian of the distance (van Gemert and others, 2008).
 
     Args:
         descriptors: float32 `[descriptor, dim]`.
@@ -95,8 +98,8 @@ def assign(descriptors, codebook):
     return shares
 
 
-def smallest_cells(positions):
-    """The eighth of the clip that each place lies in: 4 * half of time + 2 * half of height + half of width.
+def smallest_cells(positions: np.ndarray) -> np.ndarray:
+    """Return the eighth of the clip that each place lies in: 4 * half of time + 2 * half of height + half of width.
 
     Args:
         positions: `[place, 3]`, time, y and x, at least 0 and below 1.
@@ -107,8 +110,8 @@ def smallest_cells(positions):
     return (positions >= 0.5) @ np.array([4, 2, 1])
 
 
-def pyramid(eighths):
-    """The cells of the pyramid as sums of the eighths that they hold.
+def pyramid(eighths: np.ndarray) -> np.ndarray:
+    """Return the cells of the pyramid as sums of the eighths that they hold.
 
     Args:
         eighths: `[8, ...]`, counts by `smallest_cells`.
@@ -123,8 +126,8 @@ def pyramid(eighths):
     return np.concatenate([quarters.sum(axis=0, keepdims=True), quarters, halves])
 
 
-def word_histogram(found: LocalFeatures, codebook):
-    """The histogram of one kind of feature, in all cells of the pyramid.
+def word_histogram(found: LocalFeatures, codebook: Codebook) -> np.ndarray:
+    """Compute the histogram of one kind of feature, in all cells of the pyramid.
 
     Args:
         found: features of one kind.
@@ -141,8 +144,8 @@ def word_histogram(found: LocalFeatures, codebook):
     return pyramid(eighths) / max(1, len(found.descriptors))
 
 
-def colour_histogram(clip):
-    """The histogram of hue and saturation, in all cells of the pyramid.
+def color_histogram(clip: np.ndarray) -> np.ndarray:
+    """Compute the histogram of hue and saturation, in all cells of the pyramid.
 
     Args:
         clip: uint8 `[time, height, width, 3]`.
@@ -156,8 +159,8 @@ def colour_histogram(clip):
     return (pyramid(eighths) / places.size).astype(np.float32)
 
 
-def colour_moments(clip):
-    """Moments of the three colours, in all cells of the pyramid.
+def color_moments(clip: np.ndarray) -> np.ndarray:
+    """Compute the moments of the three colors, in all cells of the pyramid.
 
     Args:
         clip: uint8 `[time, height, width, 3]`.
@@ -166,29 +169,29 @@ def colour_moments(clip):
         float32 `[7, 9]`; the last three of a cell may be negative.
     """
     places = _eighths_of_pixels(clip.shape[:3]).ravel()
-    counts = np.stack([np.bincount(places * 256 + clip[..., colour].ravel(), minlength=8 * 256) for colour in range(3)])
-    counts = pyramid(np.moveaxis(counts.reshape(3, 8, 256), 1, 0))  # [cell, colour, level]
+    counts = np.stack([np.bincount(places * 256 + clip[..., color].ravel(), minlength=8 * 256) for color in range(3)])
+    counts = pyramid(np.moveaxis(counts.reshape(3, 8, 256), 1, 0))  # [cell, color, level]
     levels = np.arange(256) / 255
     power_sums = np.stack([counts @ levels**power for power in (1, 2, 3)], axis=1)
-    return features.colour_moments(power_sums, counts[:, 0].sum(axis=-1)).astype(np.float32)
+    return features.color_moments(power_sums, counts[:, 0].sum(axis=-1)).astype(np.float32)
 
 
-def _eighths_of_pixels(shape):
-    """`smallest_cells` of all pixels, int64 `[time, height, width]`."""
+def _eighths_of_pixels(shape: tuple[int, ...]) -> np.ndarray:
+    """Return `smallest_cells` of all pixels, int64 `[time, height, width]`."""
     time, y, x = np.ix_(*((2 * np.arange(size) + 1) // size for size in shape))
     return 4 * time + 2 * y + x
 
 
-def vector_dims(num_words):
-    """Numbers in the vector of a clip."""
+def vector_dims(num_words: int) -> int:
+    """Return the dimension of the vector of a clip."""
     return CELLS * (len(KINDS) * num_words + features.HUES * features.SATURATIONS + features.MOMENTS)
 
 
-def clip_vector(clip, codebooks):
-    """All histograms of a clip, and its colour moments, as one vector: what the classifier takes.
+def clip_vector(clip: np.ndarray, codebooks: Mapping[str, Codebook]) -> np.ndarray:
+    """Compute all histograms of a clip, and its color moments, as one vector: the classifier's input.
 
-    The histograms are of parts that sum to 1 in each level of the pyramid. What is kept are their square roots, whose
-    distances compare histograms better (Hellinger's), and the moments as they are.
+    The histograms sum to 1 in each level of the pyramid. The vector has their square roots, whose distances compare
+    histograms better (Hellinger's), and the moments as they are.
 
     Args:
         clip: uint8 `[time, height, width, 3]`.
@@ -198,8 +201,8 @@ def clip_vector(clip, codebooks):
         float16 `[vector_dims]`, from -1 to 1.
     """
     found = features.local_features(clip)
-    chosen = clip[features.appearance_frames(len(clip))]
+    chosen = clip[appearance_frames(len(clip))]
     parts = [word_histogram(found[kind], codebooks[kind]) for kind in KINDS]
-    parts.append(colour_histogram(chosen))
+    parts.append(color_histogram(chosen))
     roots = [np.sqrt(part).ravel() for part in parts]
-    return np.concatenate([*roots, colour_moments(chosen).ravel()]).astype(np.float16)
+    return np.concatenate([*roots, color_moments(chosen).ravel()]).astype(np.float16)

@@ -1,18 +1,18 @@
-"""Computes the features of stored clips in a process of its own, so that all cores work, without TensorFlow.
+"""Computing the features of stored clips in processes of their own, so that all cores work, without TensorFlow.
 
-Parent and child speak over pipes: a request is a line of JSON, followed by the bytes of encoded frames; an answer is
-NumPy arrays, one after the other. Nothing is pickled.
+A request is a line of JSON, followed by the bytes of encoded frames; an answer is NumPy arrays, one after the other.
 """
 
+import contextlib
 import io
-import json
+import itertools
 import os
-import signal
+import queue
 import struct
-import subprocess
-import sys
-import tempfile
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -20,13 +20,24 @@ import simplejpeg
 
 from deepvideo_tf.baseline import codebooks as books
 from deepvideo_tf.baseline.features import KINDS, local_features
+from deepvideo_tf.data.sampling import view_of
 from deepvideo_tf.errors import ShardError
+from deepvideo_tf.execution.worker_process import (
+    WorkerDiedError,
+    WorkerProcess,
+    read_exactly,
+    read_json,
+    serve,
+    write_json,
+)
 
-# -P keeps a file in the current folder (cv2.py, say) from being imported in place of a package.
-COMMAND = (sys.executable, "-P", "-m", "deepvideo_tf.baseline.feature_process")
 # On one thread sums are taken in one order, and come out the same to the bit; and there is a process for each core.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+WAITING_PER_PROCESS = 4  # clips that are read before their turn
 _LENGTH = struct.Struct("<Q")
+
+Frames = Sequence[bytes]
+Features = np.ndarray | list[np.ndarray]
 
 
 class FeatureProcess:
@@ -36,28 +47,26 @@ class FeatureProcess:
 
     Args:
         settings: dict of `frame_format` and `frame_size_px` of the stored frames, `crop_size_px`, `boxes` (the views:
-            top, left, mirrored), and `sampled`: how many descriptors of each kind to give of the first view; None for
-            the vector of each view.
+            top, left, mirrored), and `sampled`: how many descriptors of each kind to sample from the first view; None
+            for the vector of each view.
         codebooks: dict from each kind to its `Codebook`; None where descriptors are sampled.
     """
 
-    def __init__(self, settings, codebooks=None):
+    def __init__(self, settings: Mapping[str, Any], codebooks: Mapping[str, books.Codebook] | None = None):
         self._settings = settings
         self._codebooks = codebooks
-        self._process: Any = None
-        self._stderr: Any = None
+        self._process = WorkerProcess(
+            "deepvideo_tf.baseline.feature_process", environment=ONE_THREAD, greet=self._send_settings
+        )
 
-    def __enter__(self):
+    def __enter__(self) -> "FeatureProcess":
         return self
 
-    def __exit__(self, *_):
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._stderr.close()
+    def __exit__(self, *_: object) -> None:
+        self._process.close()
 
-    def __call__(self, frames, seed=0):
-        """Computes the features of one clip.
+    def __call__(self, frames: Frames, seed: int | Sequence[int] = 0) -> Features:
+        """Compute the features of one clip.
 
         Args:
             frames: the frames that the model sees, as they are stored, bytes.
@@ -67,64 +76,91 @@ class FeatureProcess:
             float16 `[view, vector_dims]`; or a list of float32 `[descriptor, dim]`, one for each of `KINDS`.
 
         Raises:
-            ShardError: the process ended, since a frame is no picture of the stored size.
+            ShardError: the process ended, because a frame is not a picture of the stored size.
         """
+
+        def send(pipe: IO[bytes]) -> None:
+            write_json(pipe, {"sizes": [len(frame) for frame in frames], "seed": seed})
+            pipe.writelines(frames)
+
+        def receive(pipe: IO[bytes]) -> Features:
+            return [read_array(pipe) for _ in KINDS] if self._codebooks is None else read_array(pipe)
+
         try:
-            if self._process is None:
-                self._start()
-            header = {"sizes": [len(frame) for frame in frames], "seed": seed}
-            self._process.stdin.write(json.dumps(header).encode() + b"\n")
-            self._process.stdin.writelines(frames)
-            self._process.stdin.flush()
-            arrays = [read_array(self._process.stdout) for _ in (KINDS if self._codebooks is None else [None])]
-        except (ValueError, EOFError, BrokenPipeError):
-            self._process.wait()
-            self._stderr.seek(0)
-            lines = self._stderr.read().decode(errors="replace").strip().splitlines()
-            raise ShardError(f"the features of a clip cannot be computed: {lines[-1] if lines else 'killed'}") from None
-        return arrays if self._codebooks is None else arrays[0]
+            return self._process.ask(send, receive)
+        except WorkerDiedError as death:
+            reason = death.last_line or "killed"
+            raise ShardError(f"the features of a clip cannot be computed: {reason}") from None
 
-    def _start(self):
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        self._process = subprocess.Popen(
-            COMMAND,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env=os.environ | ONE_THREAD,
-        )
-        self._process.stdin.write(json.dumps(self._settings).encode() + b"\n")
+    def _send_settings(self, pipe: IO[bytes]) -> None:
+        write_json(pipe, self._settings)
         for kind in KINDS if self._codebooks else ():
-            write_array(self._process.stdin, self._codebooks[kind].words)
-            write_array(self._process.stdin, np.float64(self._codebooks[kind].width))
+            assert self._codebooks is not None
+            write_array(pipe, self._codebooks[kind].words)
+            write_array(pipe, np.float64(self._codebooks[kind].width))
 
 
-def write_array(pipe, array):
-    """Writes an array with its shape and type, after the number of its bytes."""
+@contextlib.contextmanager
+def feature_processes(
+    settings: Mapping[str, Any], codebooks: Mapping[str, books.Codebook] | None, num_workers: int | None
+) -> Iterator[Callable[[Iterable[tuple[Frames, Any]]], Iterator[Any]]]:
+    """Start several processes.
+
+    Args:
+        settings: as of `FeatureProcess`.
+        codebooks: as of `FeatureProcess`.
+        num_workers: processes; None for the number of processors.
+
+    Yields:
+        A function from jobs (frames, seed) to their features, in the jobs' order; few jobs are taken before their turn.
+    """
+    workers = num_workers or os.cpu_count() or 1
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(workers) as pool:
+        free: queue.SimpleQueue[FeatureProcess] = queue.SimpleQueue()
+        for _ in range(workers):
+            free.put(stack.enter_context(FeatureProcess(settings, codebooks)))
+
+        def features_of(job: tuple[Frames, Any]) -> Features:
+            process = free.get()
+            try:
+                return process(*job)
+            finally:
+                free.put(process)
+
+        def in_order(jobs: Iterable[tuple[Frames, Any]]) -> Iterator[Any]:
+            jobs = iter(jobs)
+            first = itertools.islice(jobs, WAITING_PER_PROCESS * workers)
+            waiting = deque(pool.submit(features_of, job) for job in first)
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(pool.submit(features_of, job) for job in itertools.islice(jobs, 1))
+
+        yield in_order
+
+
+def write_array(pipe: IO[bytes], array: np.ndarray | np.float64) -> None:
+    """Write an array with its shape and type, after the number of its bytes."""
     content = io.BytesIO()
     np.save(content, array, allow_pickle=False)
     pipe.write(_LENGTH.pack(content.tell()) + content.getvalue())
 
 
-def read_array(pipe):
-    """Reads what `write_array` wrote; an EOFError where the pipe has ended."""
-    header = pipe.read(_LENGTH.size)
-    if len(header) < _LENGTH.size:
-        raise EOFError
-    # Of memory, not of the pipe: NumPy reads past the buffer of what has a file descriptor.
-    return np.load(io.BytesIO(pipe.read(*_LENGTH.unpack(header))), allow_pickle=False)
+def read_array(pipe: IO[bytes]) -> np.ndarray:
+    """Read what `write_array` wrote; an EOFError where the pipe has ended."""
+    (size,) = _LENGTH.unpack(read_exactly(pipe, _LENGTH.size))
+    # From memory, not from the pipe: NumPy reads past the buffer of what has a file descriptor.
+    return np.load(io.BytesIO(read_exactly(pipe, size)), allow_pickle=False)
 
 
-def _serve(requests, answers):
-    """Answers requests until the parent closes the pipe."""
+def _answer_all(requests: IO[bytes], answers: IO[bytes]) -> None:
     cv2.setNumThreads(1)
-    settings = json.loads(requests.readline())
+    settings = read_json(requests)
     codebooks = None
     if settings["sampled"] is None:
         codebooks = {kind: books.Codebook(read_array(requests), float(read_array(requests))) for kind in KINDS}
-    while line := requests.readline():
-        request = json.loads(line)
-        frames = np.stack([_decoded(requests.read(size), settings) for size in request["sizes"]])
+    while True:
+        request = read_json(requests)
+        frames = np.stack([_decoded(read_exactly(requests, size), settings) for size in request["sizes"]])
         if codebooks is None:
             found = local_features(view_of(frames, settings["boxes"][0], settings["crop_size_px"]))
             rng = np.random.default_rng(request["seed"])
@@ -138,7 +174,7 @@ def _serve(requests, answers):
         answers.flush()
 
 
-def _decoded(frame, settings):
+def _decoded(frame: bytes, settings: Mapping[str, Any]) -> np.ndarray:
     size_px = settings["frame_size_px"]
     if settings["frame_format"] == "raw":
         return np.frombuffer(frame, np.uint8).reshape(size_px, size_px, 3)
@@ -148,28 +184,5 @@ def _decoded(frame, settings):
     return picture
 
 
-def view_of(frames, box, size_px):
-    """One view of a clip.
-
-    Args:
-        frames: uint8 `[time, height, width, 3]`.
-        box: top_px, left_px, and whether to mirror.
-        size_px: its side.
-
-    Returns:
-        uint8 `[time, size_px, size_px, 3]`.
-    """
-    top, left, mirrored = box
-    view = frames[:, top : top + size_px, left : left + size_px]
-    return view[:, :, ::-1] if mirrored else view
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    try:
-        _serve(sys.stdin.buffer, sys.stdout.buffer)
-    except BrokenPipeError:
-        # The parent is gone; closing standard output would raise again.
-        sys.stderr.close()
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGPIPE)
+    serve(_answer_all)

@@ -3,6 +3,8 @@
 Imports neither TensorFlow nor Keras, so that programs start fast.
 """
 
+# ruff: noqa: F401 - these are the public names of the folder
+
 from deepvideo_tf.config.card import CARD_NAME, ModelCard
 from deepvideo_tf.config.checks import check_choice, check_int, check_number
 from deepvideo_tf.config.clip import ClipSpec
@@ -25,34 +27,3 @@ from deepvideo_tf.config.models import (
 )
 from deepvideo_tf.config.shards import FRAME_FORMATS, ShardSpec
 from deepvideo_tf.config.train import FINETUNE_MODES, FINETUNED_TOP_DROPOUT, TrainConfig
-
-__all__ = [
-    "CARD_NAME",
-    "FEATURE_HISTOGRAMS",
-    "FINETUNED_TOP_DROPOUT",
-    "FINETUNE_MODES",
-    "FRAME_FORMATS",
-    "FUSIONS",
-    "FUSION_CLIPS",
-    "MODELS",
-    "MODEL_CLIPS",
-    "MODEL_NAMES",
-    "STRATEGIES",
-    "STREAMS",
-    "TRAINABLE_CLIPS",
-    "TRAINABLE_NAMES",
-    "ClipSpec",
-    "DecodeLimits",
-    "HistogramConfig",
-    "ModelCard",
-    "ModelDefaults",
-    "ProcessSpec",
-    "ShardSpec",
-    "TrainConfig",
-    "check_choice",
-    "check_int",
-    "check_number",
-    "from_json",
-    "multires_name",
-    "to_json",
-]

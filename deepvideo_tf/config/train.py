@@ -47,7 +47,8 @@ class TrainConfig:
         tower: name of the network that turns frames into feature maps.
         clip: the part of a stored clip that the model takes; by default the model's clip in the paper.
         width: scale of all filters and hidden units, above 0 and below 8; 1 is the paper's.
-        options: options that only this model has: a `HistogramConfig` for `feature_histograms`, None for all others.
+        options: options that only this model has: a `HistogramConfig` for `feature_histograms`
+            (section 4.1), None for all others.
         dropout: dropout rate after the first hidden dense layer, and after the second unless `top_dropout` is given;
             at least 0 and below 1.
         top_dropout: dropout rate after the second hidden dense layer, just below the top layer, at least 0 and below 1;

@@ -1,25 +1,37 @@
-"""Which moments, frames and views are taken: pure index arithmetic, no pixels."""
+"""Which moments of a video, frames of a stored clip and views of a frame are used."""
+
+from typing import NamedTuple
 
 import numpy as np
+
+from deepvideo_tf.config import ClipSpec
 
 MAX_VIEWS = 5
 
 
-def clip_starts_s(duration_s, *, clips, clip_frames, frame_rate_fps):
-    """Start times of the clips of one video, evenly spread from its beginning to its end.
+class ViewBox(NamedTuple):
+    """A square crop of a frame, optionally mirrored."""
 
-    Differs from the paper, which draws them at random (section 4.1): evenly spread ones cover the video, and come out
-    the same on every machine.
+    top_px: int
+    left_px: int
+    mirrored: bool
+
+
+def clip_starts_s(duration_s: float, *, clips: int, clip_frames: int, frame_rate_fps: float) -> list[float]:
+    """Return start times of the clips of one video, evenly spaced from its beginning to its end.
+
+    Differs from the paper, which draws them at random (section 4.1): evenly spaced clips cover the video, and are the
+    same on every machine.
 
     Args:
         duration_s: length of the video, seconds.
-        clips: clips wanted at most.
-        clip_frames: frames a clip holds.
-        frame_rate_fps: frames a second within the clip.
+        clips: maximum number of clips.
+        clip_frames: frames per clip.
+        frame_rate_fps: frames per second within the clip.
 
     Returns:
-        Start times in seconds from the first frame, ascending: `clips` of them, or fewer where the video is so short
-        that two would start within one frame of each other.
+        Seconds from the first frame, ascending: `clips` of them, or fewer if the video is so short that two would start
+        within one frame of each other.
     """
     last_start_s = max(0.0, duration_s - clip_frames / frame_rate_fps)
     distinct = 1 + int(last_start_s * frame_rate_fps + 1e-6)
@@ -28,30 +40,71 @@ def clip_starts_s(duration_s, *, clips, clip_frames, frame_rate_fps):
     return [float(start) for start in np.linspace(0.0, last_start_s, min(clips, distinct))]
 
 
-def frame_times_s(start_s, *, clip_frames, frame_rate_fps):
-    """Times of the frames of one clip, seconds from the first frame of the video."""
+def frame_times_s(start_s: float, *, clip_frames: int, frame_rate_fps: float) -> list[float]:
+    """Return the times of the frames of one clip, seconds from the first frame of the video."""
     return [start_s + index / frame_rate_fps for index in range(clip_frames)]
 
 
-def centred_frame_start(stored_frames, span):
-    """First stored frame of a model's clip of `span` frames in the middle of a stored clip."""
-    return (stored_frames - span) // 2
+def middle_frames(stored_frames: int, clip: ClipSpec) -> slice:
+    """Return which frames of a stored clip make up the model's clip in its middle.
+
+    Args:
+        stored_frames: frames of the stored clip, at least `clip.span`.
+        clip: the model's clip.
+
+    Returns:
+        Slice of `clip.num_frames` frames.
+    """
+    start = (stored_frames - clip.span) // 2
+    return slice(start, start + clip.span, clip.frame_stride)
 
 
-def view_boxes(frame_size_px, crop_size_px, num_views, flip):
-    """The views in which evaluation shows each clip: different crops, every second one mirrored (section 4.1).
+def view_boxes(frame_size_px: int, crop_size_px: int, num_views: int, flip: bool) -> list[ViewBox]:
+    """Return the views of each clip in evaluation: different crops, every second one mirrored (section 4.1).
 
-    The order is centre, top left, bottom right, top right, bottom left. Without `flip` none is mirrored.
+    The order is center, top left, bottom right, top right, bottom left.
 
     Args:
         frame_size_px: height and width of the stored frame.
         crop_size_px: height and width of the view, at most `frame_size_px`.
         num_views: 1 to 5; 4 in the paper.
-        flip: whether a mirror image keeps its label.
+        flip: whether a mirror image keeps its label; if not, no view is mirrored.
 
     Returns:
-        List of (top_px, left_px, mirrored).
+        The boxes of the views.
     """
     room_px = frame_size_px - crop_size_px
     corners = [(room_px // 2, room_px // 2), (0, 0), (room_px, room_px), (0, room_px), (room_px, 0)]
-    return [(top, left, flip and number % 2 == 1) for number, (top, left) in enumerate(corners[:num_views])]
+    return [ViewBox(top, left, flip and number % 2 == 1) for number, (top, left) in enumerate(corners[:num_views])]
+
+
+def view_of(frames: np.ndarray, box: ViewBox, size_px: int) -> np.ndarray:
+    """Cut one view out of frames.
+
+    Args:
+        frames: `[..., height, width, 3]`.
+        box: the view.
+        size_px: height and width of the view.
+
+    Returns:
+        `[..., size_px, size_px, 3]`, a view into `frames`.
+    """
+    top, left, mirrored = box
+    view = frames[..., top : top + size_px, left : left + size_px, :]
+    return view[..., ::-1, :] if mirrored else view
+
+
+def evaluation_views(frames: np.ndarray, clip: ClipSpec, num_views: int) -> np.ndarray:
+    """Cut a stored clip into the views that evaluation uses.
+
+    Args:
+        frames: `[stored frames, height, width, 3]`, square.
+        clip: the model's clip.
+        num_views: 1 to 5.
+
+    Returns:
+        `[view, time, height, width, 3]`.
+    """
+    chosen = frames[middle_frames(len(frames), clip)]
+    boxes = view_boxes(frames.shape[1], clip.crop_size_px, num_views, clip.flip)
+    return np.stack([view_of(chosen, box, clip.crop_size_px) for box in boxes])

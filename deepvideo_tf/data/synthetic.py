@@ -1,14 +1,17 @@
-"""Synthetic videos that can be told by one thing alone: a look, or one kind of motion, anywhere or off the centre."""
+"""Synthetic videos whose classes differ in one thing only: a color, or one kind of motion, anywhere or off-center."""
 
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from deepvideo_tf.config import check_choice, check_int
+from deepvideo_tf.config.checks import check_bool, check_choice, check_int
 from deepvideo_tf.errors import ShardError
 from deepvideo_tf.storage.paths import on_disk
 
@@ -16,13 +19,13 @@ FRAME_RATE_FPS = 25
 SIZE_PX = 128
 NUM_FRAMES = 40
 TEXTURE_PX = 256
-GREY = 128  # the mean of a texture
-MIN_SPEED_PX, MAX_SPEED_PX = 3, 5  # a frame
-MIN_TURN_DEGREES, MAX_TURN_DEGREES = 3, 5  # a frame
-MIN_ZOOM_OCTAVES, MAX_ZOOM_OCTAVES = 0.04, 0.07  # a frame; an octave doubles what is seen
-# Well below the least speed of a `direction` times sin 45 degrees, 2.1: the class stays the one of the four directions
-# in which the picture moves most, however the camera pans.
-MIN_PAN_PX, MAX_PAN_PX = 1, 1.5  # a frame
+GRAY = 128  # the mean of a texture
+MIN_SPEED_PX, MAX_SPEED_PX = 3, 5  # per frame
+MIN_TURN_DEGREES, MAX_TURN_DEGREES = 3, 5  # per frame
+MIN_ZOOM_OCTAVES, MAX_ZOOM_OCTAVES = 0.04, 0.07  # per frame; an octave doubles what is seen
+# Well below the lowest speed of a `direction` times sin 45 degrees, 2.1: the class remains the direction of the four in
+# which the picture moves most, however the camera pans.
+MIN_PAN_PX, MAX_PAN_PX = 1, 1.5  # per frame
 # A strip along an edge of the frame. It ends 28 px into the frame's 128: the centre half begins at 32, and the fovea of
 # a crop of 178 px out of 200, wherever the crop lies, at 28.5.
 PATCH_GAP_PX, PATCH_DEPTH_PX, PATCH_LENGTH_PX = 2, 26, 76
@@ -36,52 +39,58 @@ TINTS = {"looks_blue": (-20, -20, 40), "looks_green": (-20, 40, -20), "looks_red
 TURNS = {"turns_clockwise": 1, "turns_counterclockwise": -1}
 ZOOMS = {"zooms_in": 1, "zooms_out": -1}
 # Class name to the tempo in Hz: from three beats a video to three frames a beat. None shares a factor with the frame
-# rate: in a second each tempo goes through the very same 25 phases, in an order of its own.
+# rate: in one second each tempo goes through the same 25 phases, in its own order.
 TEMPOS = {"pulses_at_2_hz": 2, "pulses_at_4_hz": 4, "pulses_at_8_hz": 8}
 
 # Kind to its classes, each with the value that makes it.
-KINDS = {"appearance": TINTS, "direction": DIRECTIONS, "rhythm": TEMPOS, "rotation": TURNS, "zoom": ZOOMS}
+KINDS: dict[str, Mapping[str, Any]] = {
+    "appearance": TINTS,
+    "direction": DIRECTIONS,
+    "rhythm": TEMPOS,
+    "rotation": TURNS,
+    "zoom": ZOOMS,
+}
 
-# What a note means that was written before there were these arguments.
+# Arguments that older notes lack.
 _OLD_ARGUMENTS = {"kind": "direction", "off_centre": False, "camera_motion": False}
 
 
 def make_synthetic(
-    video_root,
+    video_root: str | os.PathLike[str],
     *,
-    kind="direction",
-    videos_per_class=32,
-    seed=0,
-    off_centre=False,
-    camera_motion=False,
-    on_video=None,
-):
-    """Renders H.264 mp4 files `<video_root>/<class>/<number>.mp4` of random textures.
+    kind: str = "direction",
+    videos_per_class: int = 32,
+    seed: int = 0,
+    off_centre: bool = False,
+    camera_motion: bool = False,
+    on_video: Callable[[], object] | None = None,
+) -> Path:
+    """Render H.264 mp4 files `<video_root>/<class>/<number>.mp4` of random textures.
 
-    The class shows in one thing alone:
+    The classes differ in one thing only:
 
-    - `appearance`: the colour of every frame; the texture drifts in any direction, which says nothing.
+    - `appearance`: the color of every frame; the texture drifts in a random direction.
     - `direction`: the texture drifts down, left, right or up.
-    - `rotation`: the texture turns clockwise or counter-clockwise.
+    - `rotation`: the texture turns clockwise or counterclockwise.
     - `zoom`: the texture grows or shrinks, without end.
-    - `rhythm`: the texture stands still, its brightness pulses at one of three tempos.
+    - `rhythm`: the texture is still, its brightness pulses at one of three tempos.
 
-    Of all but `appearance`, a frame says nothing about the class. Played backwards, a video of `moves_left` is one of
-    `moves_right`, with the very same frames, and likewise with `rotation` and `zoom`; in a second, every tempo of a
-    `rhythm` shows the same 25 frames, in its own order. A mirror image changes the class of a `direction` and of a
-    `rotation`: train these without `flip`.
+    For all kinds but `appearance`, a single frame does not show the class. Played backwards, a video of `moves_left` is
+    one of `moves_right` with exactly the same frames, and likewise with `rotation` and `zoom`; in one second, every
+    tempo of a `rhythm` shows the same 25 frames, in its own order. Mirroring changes the class of a `direction` and of
+    a `rotation`: train these without `flip`.
 
-    The folder gets its name when it is whole; a folder that an equal call has made is left as it is.
+    The folder gets its name when it is complete. A folder made by a call with equal arguments is left as it is.
 
     Args:
         video_root: the folder to make.
-        kind: what tells the classes apart, one of `KINDS`.
-        videos_per_class: videos of each class, 2 or more.
-        seed: of the textures, speeds and places.
-        off_centre: whether the above is seen only in a strip along one of the four edges, outside the part on which the
-            fovea of a two-stream net looks. The rest is another random texture, which says nothing.
-        camera_motion: whether the whole picture drifts besides, at 1 to 1.5 px a frame in any direction. The strip of
-            `off_centre` stays where it is, what is seen in it and around it drifts.
+        kind: what distinguishes the classes, one of `KINDS`.
+        videos_per_class: videos per class, 2 or more.
+        seed: seed of the textures, speeds and positions.
+        off_centre: whether the above is visible only in a strip along one of the four edges, outside the fovea of a
+            two-stream net. The rest is another random texture, which does not depend on the class.
+        camera_motion: whether the whole picture also drifts, at 1 to 1.5 px per frame in a random direction. The strip
+            of `off_centre` stays in its place; what is visible in it and around it drifts.
         on_video: called with no arguments after each video, for a progress bar.
 
     Returns:
@@ -94,71 +103,74 @@ def make_synthetic(
     check_choice("kind", kind, tuple(KINDS))
     check_int("videos_per_class", videos_per_class, 2)
     check_int("seed", seed, 0)
-    check_choice("off_centre", off_centre, (False, True))
-    check_choice("camera_motion", camera_motion, (False, True))
-    controls = {"off_centre": bool(off_centre), "camera_motion": bool(camera_motion)}
+    check_bool("off_centre", off_centre)
+    check_bool("camera_motion", camera_motion)
+    controls = {"off_centre": off_centre, "camera_motion": camera_motion}
     arguments = {"kind": kind, "videos_per_class": videos_per_class, "seed": seed, **controls}
-    video_root = on_disk("video_root", video_root)
-    if video_root.is_dir() and any(video_root.iterdir()):
-        _check_made_before(video_root, arguments)
-        return video_root
-    unfinished = video_root.with_name(f".unfinished-{video_root.name}")
+    root = on_disk("video_root", video_root)
+    if root.is_dir() and any(root.iterdir()):
+        _check_made_before(root, arguments)
+        return root
+    unfinished = root.with_name(f".unfinished-{root.name}")
     try:
         shutil.rmtree(unfinished, ignore_errors=True)  # of a call that was killed
         for class_number, name in enumerate(KINDS[kind]):
             (unfinished / name).mkdir(parents=True)
             for number in range(videos_per_class):
                 rng = np.random.default_rng([seed, class_number, number])
-                _write_video(unfinished / name / f"{number:04d}.mp4", _render(kind, name, rng, **controls))
+                _write_video(unfinished / name / f"{number:04d}.mp4", render(kind, name, rng, **controls))
                 if on_video is not None:
                     on_video()
         (unfinished / NOTE_NAME).write_text(json.dumps(arguments))
-        os.replace(unfinished, video_root)
+        os.replace(unfinished, root)
     except OSError as error:
-        raise ShardError(f"{video_root}: cannot be written: {error.strerror}") from None
+        raise ShardError(f"{root}: cannot be written: {error.strerror}") from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return video_root
+    return root
 
 
-def _check_made_before(video_root, arguments):
-    """Raises ShardError unless a call with equal arguments has made the folder and it is still whole."""
+def _check_made_before(video_root: Path, arguments: dict[str, Any]) -> None:
+    """Raise ShardError unless a call with equal arguments made the folder and it is still complete."""
     try:
         note = json.loads((video_root / NOTE_NAME).read_text())
     except (OSError, ValueError):
         note = None
     if not isinstance(note, dict) or _OLD_ARGUMENTS | note != arguments:
         raise ShardError(f"{video_root}: expected a new or empty folder, found one with other files")
-    expected, found = (
-        len(KINDS[arguments["kind"]]) * arguments["videos_per_class"],
-        len(list(video_root.glob("*/*.mp4"))),
-    )
+    expected = len(KINDS[arguments["kind"]]) * arguments["videos_per_class"]
+    found = len(list(video_root.glob("*/*.mp4")))
     if found != expected:
         raise ShardError(f"{video_root}: expected {expected} videos, found {found}; delete it")
 
 
-def _render(kind, name, rng, *, off_centre=False, camera_motion=False):
-    """Yields the frames of a video, uint8 `[SIZE_PX, SIZE_PX, 3]`.
+def render(
+    kind: str, name: str, rng: np.random.Generator, *, off_centre: bool = False, camera_motion: bool = False
+) -> Iterator[np.ndarray]:
+    """Render the frames of one video.
 
-    What is drawn from `rng` does not depend on the class: with the same draws, videos of two classes differ in what
-    tells the classes apart and in nothing else.
+    What is drawn from `rng` does not depend on the class: with the same draws, videos of two classes differ only in
+    what distinguishes the classes.
 
     Args:
         kind: one of `KINDS`.
         name: a class of that kind.
-        rng: a NumPy generator.
-        off_centre: whether the class is seen in a strip along an edge alone.
-        camera_motion: whether the whole picture drifts besides.
+        rng: random generator.
+        off_centre: whether the class is visible only in a strip along an edge.
+        camera_motion: whether the whole picture also drifts.
+
+    Yields:
+        uint8 `[SIZE_PX, SIZE_PX, 3]`.
     """
     texture, corner = _texture(rng), rng.integers(TEXTURE_PX, size=2)
     scene = _SCENES[kind](KINDS[kind][name], partial(_sample, texture, corner + SIZE_PX // 2), rng)
-    background, patch = (_texture(rng), _patch(rng)) if off_centre else (None, np.s_[:SIZE_PX, :SIZE_PX])
-    # Drawn last: the same videos with and without.
+    background, patch = (_texture(rng), draw_patch(rng)) if off_centre else (None, np.s_[:SIZE_PX, :SIZE_PX])
+    # Drawn last, so that the rest of the video is the same without it.
     pan = _step(rng, MIN_PAN_PX, MAX_PAN_PX) if camera_motion else np.zeros(2)
     middle = np.array([(side.start or 0) + side.stop for side in patch])[:, None, None] / 2
     grid = np.indices((SIZE_PX, SIZE_PX), dtype=float)
     for number in range(NUM_FRAMES):
-        # The picture is where it belongs halfway through the video, so that it strays least from there.
+        # The offset is 0 halfway through the video, so that it remains small.
         positions = grid - (number - (NUM_FRAMES - 1) / 2) * pan[:, None, None]
         pixels = np.empty((SIZE_PX, SIZE_PX, 3)) if background is None else _sample(background, np.zeros(2), positions)
         pixels[patch] = scene(positions[:, *patch] - middle, number)
@@ -166,29 +178,31 @@ def _render(kind, name, rng, *, off_centre=False, camera_motion=False):
 
 
 # A scene is a function from positions, float `[2, height, width]`, (down, right) from its middle in px, and the number
-# of the frame to the colours seen there, float `[height, width, 3]`. Each of the following makes one from the value of
-# a class, a function `look` from positions to the colours of a texture, and a random generator.
+# of the frame to colors, float `[height, width, 3]`. Each of the following functions makes one from the value of a
+# class, a function `look` from positions to the colors of a texture, and a random generator.
+Look = Callable[[np.ndarray], np.ndarray]
+Scene = Callable[[np.ndarray, int], np.ndarray]
 
 
-def _tinted(tint, look, rng):
-    """A scene that has a colour, and drifts in any direction."""
+def _tinted(tint: tuple[int, int, int], look: Look, rng: np.random.Generator) -> Scene:
+    """Return a scene with a tint that drifts in a random direction."""
     step = _step(rng, MIN_SPEED_PX, MAX_SPEED_PX)
     return lambda positions, number: look(positions - number * step[:, None, None]) + np.array(tint)
 
 
-def _drifting(direction, look, rng):
-    """A scene that drifts in a direction, by a whole number of px a frame."""
+def _drifting(direction: tuple[int, int], look: Look, rng: np.random.Generator) -> Scene:
+    """Return a scene that drifts in a direction, by a whole number of px per frame."""
     step = np.array(direction) * rng.integers(MIN_SPEED_PX, MAX_SPEED_PX, endpoint=True)
-    # What is seen at a place comes from where the texture was: against the direction in which it is seen to move.
+    # The color at a position comes from where the texture was: against the direction of its motion.
     return lambda positions, number: look(positions - number * step[:, None, None])
 
 
-def _turning(sign, look, rng):
-    """A scene that turns about its middle, from any angle on."""
+def _turning(sign: int, look: Look, rng: np.random.Generator) -> Scene:
+    """Return a scene that turns about its middle, from a random angle."""
     start = rng.uniform(0, 2 * np.pi)
     step = sign * np.deg2rad(rng.uniform(MIN_TURN_DEGREES, MAX_TURN_DEGREES))
 
-    def scene(positions, number):
+    def scene(positions: np.ndarray, number: int) -> np.ndarray:
         cosine, sine = np.cos(start + number * step), np.sin(start + number * step)
         down, right = positions
         return look(np.stack([cosine * down - sine * right, cosine * right + sine * down]))
@@ -196,30 +210,31 @@ def _turning(sign, look, rng):
     return scene
 
 
-def _zooming(sign, look, rng):
-    """A scene that grows or shrinks without end, and looks alike at all times.
+def _zooming(sign: int, look: Look, rng: np.random.Generator) -> Scene:
+    """Return a scene that grows or shrinks without end, and looks the same at all times.
 
-    The texture is seen at two scales at once, an octave apart. As both grow, the larger fades out and the smaller in;
-    an octave on they have changed places. So neither a frame nor its place in the video tells where this leads.
+    The texture is visible at two scales at once, an octave apart. As both grow, the larger one fades out and the
+    smaller one fades in; an octave later they have swapped. Neither a frame nor its position in the video shows the
+    class.
     """
     start, rate = rng.uniform(0, 1), sign * rng.uniform(MIN_ZOOM_OCTAVES, MAX_ZOOM_OCTAVES)
 
-    def scene(positions, number):
-        octaves = (start - number * rate) % 1 + np.arange(2)  # by which more of the texture is seen, plus 1
+    def scene(positions: np.ndarray, number: int) -> np.ndarray:
+        octaves = (start - number * rate) % 1 + np.arange(2)  # by which more of the texture is visible, plus 1
         # The squares of the weights add up to 1: the contrast is the same at all times.
-        layers = [np.sin(np.pi * octave / 2) * (look(positions * 2 ** (octave - 1)) - GREY) for octave in octaves]
-        return GREY + sum(layers)
+        layers = [np.sin(np.pi * octave / 2) * (look(positions * 2 ** (octave - 1)) - GRAY) for octave in octaves]
+        return GRAY + sum(layers)
 
     return scene
 
 
-def _pulsing(tempo_hz, look, rng):
-    """A scene that stands still, and whose brightness pulses, from any phase on."""
+def _pulsing(tempo_hz: int, look: Look, rng: np.random.Generator) -> Scene:
+    """Return a still scene whose brightness pulses, from a random phase."""
     start, step = rng.uniform(0, 2 * np.pi), 2 * np.pi * tempo_hz / FRAME_RATE_FPS
     return lambda positions, number: look(positions) * (0.7 + 0.3 * np.sin(start + number * step))
 
 
-_SCENES = {
+_SCENES: dict[str, Callable[[Any, Look, np.random.Generator], Scene]] = {
     "appearance": _tinted,
     "direction": _drifting,
     "rhythm": _pulsing,
@@ -228,14 +243,14 @@ _SCENES = {
 }
 
 
-def _step(rng, least_px, most_px):
-    """A motion in any direction, float `[2]`, (down, right) px a frame."""
+def _step(rng: np.random.Generator, least_px: float, most_px: float) -> np.ndarray:
+    """Draw a motion in a random direction, float `[2]`, (down, right) px per frame."""
     speed_px, angle = rng.uniform(least_px, most_px), rng.uniform(0, 2 * np.pi)
     return speed_px * np.array([np.sin(angle), np.cos(angle)])
 
 
-def _patch(rng):
-    """A strip along one of the four edges, two slices: rows and columns."""
+def draw_patch(rng: np.random.Generator) -> tuple[slice, slice]:
+    """Draw a strip along one of the four edges: its rows and columns."""
     edge = rng.integers(4)
     near = slice(PATCH_GAP_PX, PATCH_GAP_PX + PATCH_DEPTH_PX)
     across = near if edge < 2 else slice(SIZE_PX - near.stop, SIZE_PX - near.start)
@@ -243,28 +258,22 @@ def _patch(rng):
     return (across, along) if edge % 2 else (along, across)
 
 
-def _texture(rng):
-    """A random coloured texture that tiles, uint8 `[TEXTURE_PX, TEXTURE_PX, 3]`: noise with a 1/f spectrum."""
+def _texture(rng: np.random.Generator) -> np.ndarray:
+    """Draw a colored texture that tiles, uint8 `[TEXTURE_PX, TEXTURE_PX, 3]`: noise with a 1/f spectrum."""
     frequency = np.hypot(np.fft.fftfreq(TEXTURE_PX)[:, None], np.fft.fftfreq(TEXTURE_PX)[None, :]) * TEXTURE_PX
-    # Nothing below 3 nor above 24 waves a texture: spots large enough to survive half resolution and compression.
+    # From 3 to 24 waves per texture: spots large enough to survive half resolution and compression.
     amplitude = np.where((frequency >= 3) & (frequency <= 24), 1 / np.maximum(frequency, 1), 0)
     noise = np.fft.ifft2(np.fft.fft2(rng.standard_normal((3, TEXTURE_PX, TEXTURE_PX))) * amplitude).real
     noise /= noise.std(axis=(1, 2), keepdims=True)
-    return np.clip(GREY + 48 * noise, 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    return np.clip(GRAY + 48 * noise, 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
 
-def _sample(texture, origin, positions):
-    """The colours of a tiling texture at positions between its pixels, mixed from the four pixels around each.
+def _sample(texture: np.ndarray, origin: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Interpolate the colors of a tiling texture, float64 `[height, width, 3]`, between its pixels.
 
-    Args:
-        texture: uint8 `[TEXTURE_PX, TEXTURE_PX, 3]`.
-        origin: where on the texture position 0 is, `[2]`, (down, right) in px.
-        positions: float `[2, height, width]`, (down, right) in px.
-
-    Returns:
-        float64 `[height, width, 3]`.
+    Positions are float `[2, height, width]`, (down, right) in px from the origin on the texture, `[2]`.
     """
-    positions = positions + np.asarray(origin)[:, None, None]
+    positions = positions + origin[:, None, None]
     whole = np.floor(positions).astype(int)
     (top, left), (bottom, right) = whole % TEXTURE_PX, (whole + 1) % TEXTURE_PX
     down, across = (positions - whole)[..., None]
@@ -275,8 +284,8 @@ def _sample(texture, origin, positions):
     return (1 - down) * upper + down * lower
 
 
-def _write_video(path, frames):
-    """Encodes frames as H.264 in an mp4 file."""
+def _write_video(path: Path, frames: Iterable[np.ndarray]) -> None:
+    """Encode frames as H.264 in an mp4 file."""
     import av
 
     with av.open(str(path), "w") as container:

@@ -5,8 +5,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from deepvideo_tf.data.input.pipeline import DEFAULT_MAX_BAD_FRACTION
-from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.data.input.reader import DEFAULT_MAX_BAD_FRACTION
+from deepvideo_tf.data.shards.manifest import read_manifest
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.evaluation import EVALUATORS
 from deepvideo_tf.evaluation.class_groups import check_groups, ucf101_groups

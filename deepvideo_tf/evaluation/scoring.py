@@ -8,14 +8,10 @@ from typing import IO, Any
 import numpy as np
 
 from deepvideo_tf.config import check_int
-from deepvideo_tf.data.input.pipeline import (
-    DEFAULT_MAX_BAD_FRACTION,
-    check_clip,
-    make_evaluation_dataset,
-    naming_damage,
-)
+from deepvideo_tf.data.input.pipeline import check_clip, make_evaluation_dataset, naming_damage
+from deepvideo_tf.data.input.reader import DEFAULT_MAX_BAD_FRACTION
 from deepvideo_tf.data.sampling import MAX_VIEWS
-from deepvideo_tf.data.shards.build import Manifest, check_card, read_manifest
+from deepvideo_tf.data.shards.manifest import Manifest, check_card, read_manifest
 from deepvideo_tf.errors import ModelFileError
 from deepvideo_tf.evaluation.averages import append_rows, map_rows, scratch_files, video_means
 from deepvideo_tf.evaluation.scores import FORWARD, Scores, read, save, scores_path

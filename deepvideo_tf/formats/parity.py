@@ -13,7 +13,7 @@ import numpy as np
 
 from deepvideo_tf.config import check_int, check_number
 from deepvideo_tf.data.input.pipeline import make_dataset, naming_damage
-from deepvideo_tf.data.shards.build import check_card, read_manifest
+from deepvideo_tf.data.shards.manifest import check_card, read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, first_line
 from deepvideo_tf.formats.predictors import find_model
 from deepvideo_tf.runs.checkpoints import find_checkpoint

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from deepvideo_tf.config import CARD_NAME, check_choice
 from deepvideo_tf.data.input.pipeline import make_dataset, naming_damage
-from deepvideo_tf.data.shards.build import check_card, read_manifest
+from deepvideo_tf.data.shards.manifest import check_card, read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.formats.card import (
     LABELS_NAME,

@@ -1,7 +1,7 @@
-"""Classifies many videos, on all cores or on a cluster: a file of answers for each part of their list.
+"""Classify many videos, on all cores or on a cluster: a file of predictions for each part of their list.
 
-The unit of work is one such file: `predict_shard` classifies its videos and writes the file by one rename. What stands
-under its final name is done; the manifest is written when all of them are.
+The unit of work is one such file: `predict_shard` classifies its videos and writes the file by one rename. A file under
+its final name is complete; the manifest is written when all of them are.
 """
 
 import contextlib
@@ -12,19 +12,21 @@ import logging
 import os
 import re
 import threading
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import filelock
+from typing import Any
 
 from deepvideo_tf.config import DecodeLimits, check_int, to_json
-from deepvideo_tf.data.video.decode_process import DecoderProcess
+from deepvideo_tf.data.video.process import DecoderProcess
 from deepvideo_tf.errors import BadVideoError, ShardError
-from deepvideo_tf.execution.engines import check_engine, run_tasks
-from deepvideo_tf.formats.predictors import find_model, load_predictor
+from deepvideo_tf.execution.engines import check_engine
+from deepvideo_tf.execution.engines.work import count_videos
+from deepvideo_tf.execution.jobs import Job, fingerprint_of, first_present, run_job
+from deepvideo_tf.formats.predictors import Predictor, find_model, load_predictor
 from deepvideo_tf.inference.prediction import predict_video
 from deepvideo_tf.storage.files import hash_of
-from deepvideo_tf.storage.paths import on_disk
+from deepvideo_tf.storage.paths import AnyPath, on_disk
 from deepvideo_tf.storage.writes import write_bytes_atomically, write_text_atomically
 
 logger = logging.getLogger(__name__)
@@ -37,13 +39,13 @@ LOCK_NAME = ".predictions.lock"
 
 @dataclass(frozen=True)
 class PredictionSettings:
-    """How each video is classified.
+    """How to classify each video.
 
     Args:
         model_path: a run's folder, a SavedModel, a `.tflite` or an `.onnx` file.
-        top: classes told of each video.
+        top: classes reported for each video.
         clips_per_video: clips looked at; None for as many as the model was trained with.
-        num_views: crops and mirrorings of each clip, 1 to 5.
+        num_views: crops and mirror images of each clip, 1 to 5.
         limits: what decoding one video may cost.
     """
 
@@ -59,7 +61,7 @@ class PredictionTask:
     """Everything that `predict_shard` needs besides a worker, as plain data.
 
     Args:
-        path: where the answers are written.
+        path: where the predictions are written.
         video_root: the folder that the paths of videos start from.
         videos: the relative paths of this shard's videos, in order.
     """
@@ -76,23 +78,23 @@ class PredictionWorker:
         settings: `PredictionSettings`.
     """
 
-    def __init__(self, settings):
+    def __init__(self, settings: PredictionSettings):
         self.settings = settings
         self._decoder = DecoderProcess(settings.limits)
-        self._predictor = None
+        self._predictor: Predictor | None = None
 
-    def __enter__(self):
+    def __enter__(self) -> "PredictionWorker":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._decoder.close()
 
-    def kill(self):
-        """Ends the decoding of a video from another thread."""
+    def kill(self) -> None:
+        """End the decoding of a video from another thread."""
         self._decoder.kill()
 
-    def answer(self, path):
-        """Classifies one video.
+    def predict(self, path: str) -> list[dict[str, Any]]:
+        """Classify one video.
 
         Args:
             path: of the video.
@@ -102,7 +104,7 @@ class PredictionWorker:
 
         Raises:
             BadVideoError: the video cannot be decoded.
-            ModelFileError: the model cannot be loaded, or answers what is no probability.
+            ModelFileError: the model cannot be loaded, or its outputs are not probabilities.
         """
         settings = self.settings
         self._predictor = self._predictor or _predictor(settings.model_path)
@@ -120,8 +122,8 @@ class PredictionWorker:
 _LOADING = threading.Lock()
 
 
-def _predictor(model_path):
-    """A model on one thread: all workers of a process share TensorFlow's, and have a TFLite or ONNX one each."""
+def _predictor(model_path: str) -> Predictor:
+    """Load a model on one thread: a process's workers share TensorFlow's, and have a TFLite or ONNX one each."""
     if find_model(model_path)[0] not in ("run", "saved_model"):
         return load_predictor(model_path, num_threads=1)
     with _LOADING:
@@ -129,7 +131,7 @@ def _predictor(model_path):
 
 
 @functools.lru_cache(maxsize=1)
-def _tensorflow_predictor(model_path):
+def _tensorflow_predictor(model_path: str) -> Predictor:
     import numpy as np
     import tensorflow as tf
 
@@ -142,8 +144,10 @@ def _tensorflow_predictor(model_path):
     return predictor
 
 
-def predict_shard(task: PredictionTask, worker: PredictionWorker, on_video=None):
-    """Classifies the videos of one task and writes the file of answers; one that is there is left as it is.
+def predict_shard(
+    task: PredictionTask, worker: PredictionWorker, on_video: Callable[[], object] | None = None
+) -> dict[str, Any]:
+    """Classify the videos of one task and write the file of predictions; an existing one is left as it is.
 
     Args:
         task: what to make.
@@ -154,21 +158,21 @@ def predict_shard(task: PredictionTask, worker: PredictionWorker, on_video=None)
         Dict of `bytes`, `sha256`, `videos` and `bad` (a list of dicts of `video` and `reason`).
 
     Raises:
-        ModelFileError: the model cannot be loaded, or answers what is no probability.
+        ModelFileError: the model cannot be loaded, or its outputs are not probabilities.
         OSError: the file cannot be written.
     """
     result = _earlier_result(task)
     if result is not None:
-        for _ in task.videos if on_video is not None else ():
-            on_video()
+        count_videos(task.videos, on_video)
         return result
     lines = []
     for video in task.videos:
+        line: dict[str, Any] = {"video": video}
         try:
-            answer = {"classes": worker.answer(os.path.join(task.video_root, video))}
+            line["classes"] = worker.predict(os.path.join(task.video_root, video))
         except BadVideoError as error:
-            answer = {"error": error.reason}
-        lines.append(json.dumps({"video": video, **answer}) + "\n")  # ASCII: names may be no text in any encoding
+            line["error"] = error.reason
+        lines.append(json.dumps(line) + "\n")  # ASCII: names may be no text in any encoding
         if on_video is not None:
             on_video()
     content = "".join(lines).encode()
@@ -176,43 +180,110 @@ def predict_shard(task: PredictionTask, worker: PredictionWorker, on_video=None)
     return _result(content)
 
 
-def _earlier_result(task):
-    """The result of a file that is there, or None where there is none of these videos."""
+def _earlier_result(task: PredictionTask) -> dict[str, Any] | None:
+    """Return the result of an existing file, or None if there is none of these videos."""
     try:
         content = Path(task.path).read_bytes()
-        answered = tuple(json.loads(line)["video"] for line in content.splitlines())
-        return _result(content) if answered == task.videos else None
+        predicted = tuple(json.loads(line)["video"] for line in content.splitlines())
+        return _result(content) if predicted == task.videos else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _result(content):
-    answers = [json.loads(line) for line in content.splitlines()]
+def _result(content: bytes) -> dict[str, Any]:
+    rows = [json.loads(line) for line in content.splitlines()]
     return {
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
-        "videos": len(answers),
-        "bad": [{"video": answer["video"], "reason": answer["error"]} for answer in answers if "error" in answer],
+        "videos": len(rows),
+        "bad": [{"video": row["video"], "reason": row["error"]} for row in rows if "error" in row],
     }
 
 
+class _PredictionJob(Job[dict[str, Any]]):
+    """The predictions of one model for a list of videos."""
+
+    def __init__(self, settings: PredictionSettings, tasks: Sequence[PredictionTask], folder: Path):
+        self.make, self.new_worker = predict_shard, PredictionWorker
+        self.tasks, self.settings, self.folder = tasks, settings, folder
+        self.lock = folder / LOCK_NAME
+        self.busy = ShardError(f"{folder}: another process is predicting there")
+        root = tasks[0].video_root
+        paths = (os.path.join(root, video) for task in tasks for video in task.videos)
+        self.must_see = [root, settings.model_path, *first_present(paths)]
+        self._model = _identity(settings.model_path)
+        kept = to_json(settings)
+        del kept["model_path"], kept["limits"]["decode_timeout_s"]  # a slow machine may need another one
+        videos = [task.videos for task in tasks]
+        job = {"version": VERSION, "model": self._model, "settings": kept, "shards": videos}
+        self._fingerprint = fingerprint_of(job, sort_keys=True)
+
+    def finished(self) -> dict[str, Any] | None:
+        if not (self.folder / MANIFEST_NAME).exists():
+            return None
+        self._check_is_ours()
+        return json.loads((self.folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+
+    def claim(self) -> Iterable[AnyPath]:
+        if not self._check_is_ours():
+            write_text_atomically(self.folder / JOB_NAME, json.dumps({"fingerprint": self._fingerprint}) + "\n")
+        return [file for file in self.folder.glob("predictions-*") if file.name.endswith(".tmp")]
+
+    def _check_is_ours(self) -> bool:
+        """Return whether the folder is this job's, False if it is free; raise if it holds another job's predictions."""
+        try:
+            job = json.loads((self.folder / JOB_NAME).read_text(encoding="utf-8"))
+            if job["fingerprint"] == self._fingerprint:
+                return True
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # none, or a damaged one
+        name = r"predictions-(\d+-of-\d+\.jsonl|manifest\.json)"
+        if any(re.fullmatch(name, file.name) for file in self.folder.iterdir()):
+            raise ShardError(
+                f"{self.folder}: holds predictions of other videos, with other settings or another model; give another "
+                "folder, or delete them first"
+            )
+        return False
+
+    def check(self, result: dict[str, Any]) -> None:
+        for item in result["bad"]:
+            logger.warning("%s: %s", item["video"], item["reason"])
+
+    def finish(self, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        shards = [
+            {"name": Path(task.path).name, **{key: result[key] for key in ("videos", "bytes", "sha256")}}
+            for task, result in zip(self.tasks, results, strict=True)
+        ]
+        manifest = {
+            "version": VERSION,
+            "fingerprint": self._fingerprint,
+            "model": self._model,
+            "videos": sum(shard["videos"] for shard in shards),
+            "bad": [item for result in results for item in result["bad"]],
+            "shards": shards,
+        }
+        text = json.dumps(manifest, indent=1) + "\n"
+        write_text_atomically(self.folder / MANIFEST_NAME, text)
+        return json.loads(text)
+
+
 def predict_many(
-    model_path,
-    video_root,
-    videos,
-    predictions_dir,
+    model_path: str | os.PathLike[str],
+    video_root: str | os.PathLike[str],
+    videos: Sequence[str],
+    predictions_dir: str | os.PathLike[str],
     *,
-    num_shards=64,
-    top=5,
-    clips_per_video=None,
-    num_views=1,
+    num_shards: int = 64,
+    top: int = 5,
+    clips_per_video: int | None = None,
+    num_views: int = 1,
     limits: DecodeLimits | None = None,
-    num_workers=None,
-    engine="local",
-    ray_address=None,
-    on_video=None,
-):
-    """Classifies many videos, or takes up a job that was interrupted: files that are there are not made again.
+    num_workers: int | None = None,
+    engine: str = "local",
+    ray_address: str | None = None,
+    on_video: Callable[[], object] | None = None,
+) -> dict[str, Any]:
+    """Classify many videos, or resume an interrupted job: existing files are not made again.
 
     Each worker computes on one core. A video that cannot be decoded has its reason in place of classes, and is listed.
 
@@ -220,13 +291,13 @@ def predict_many(
         model_path: a run's folder, a SavedModel, a `.tflite` or an `.onnx` file.
         video_root: the folder that the paths of videos start from.
         videos: relative paths, as from `data.annotations.read_video_paths`; cut into shards in their order.
-        predictions_dir: the folder to write to; made if it is not there.
-        num_shards: number of files of answers, at most one a video.
-        top: classes told of each video.
+        predictions_dir: the folder to write to; made if it does not exist.
+        num_shards: number of files of predictions, at most one per video.
+        top: classes reported for each video.
         clips_per_video: clips looked at; None for as many as the model was trained with.
-        num_views: crops and mirrorings of each clip, 1 to 5.
+        num_views: crops and mirror images of each clip, 1 to 5.
         limits: what decoding one video may cost; None for the defaults.
-        num_workers: videos looked at at once; None for the number of processors, of this machine or of the cluster.
+        num_workers: videos classified at once; None for the number of processors, of this machine or of the cluster.
         engine: `local` for this machine, `ray` for a cluster whose nodes see the model, the videos and
             `predictions_dir`.
         ray_address: of the cluster; None for the one that runs on this machine, or a new one.
@@ -234,12 +305,12 @@ def predict_many(
 
     Returns:
         The manifest, a dict: `videos`, their number; `bad`, dicts of `video` and `reason`; `shards`, dicts of `name`,
-        `videos`, `bytes`, `sha256`; `model`, what its file tells of itself; `version`, `fingerprint`.
+        `videos`, `bytes`, `sha256`; `model`, what its file says about itself; `version`, `fingerprint`.
 
     Raises:
         ConfigError: an argument is outside its range, or there is no such cluster.
         ModelFileError: the model cannot be loaded.
-        ShardError: the folder holds answers to something else, is not seen by a node, or another process is at work.
+        ShardError: the folder holds other predictions, is not seen by a node, or another process is at work.
         OSError: the folder cannot be written.
     """
     for name, value in (("num_shards", num_shards), ("top", top), ("num_workers", num_workers or 1)):
@@ -250,39 +321,23 @@ def predict_many(
     settings = PredictionSettings(
         os.path.abspath(model_path), top, clips_per_video, num_views, limits or DecodeLimits()
     )
-    model = _identity(settings.model_path)
     tasks = _tasks(video_root, tuple(videos), predictions_dir, num_shards)
-    job = {"version": VERSION, "model": model, "settings": _kept(settings), "shards": [task.videos for task in tasks]}
-    fingerprint = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
-    folder = Path(predictions_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    must_see = [tasks[0].video_root, settings.model_path, *_first_present(tasks)]
-    where = {"engine": engine, "num_workers": num_workers, "ray_address": ray_address, "must_see": must_see}
-    try:
-        with filelock.FileLock(folder / LOCK_NAME, timeout=0):
-            _claim(folder, fingerprint)
-            if not (folder / MANIFEST_NAME).exists():
-                results = _predict_shards(tasks, settings, where, on_video)
-                _finish(folder, model, fingerprint, tasks, results)
-    except filelock.Timeout:
-        raise ShardError(f"{folder}: another process is predicting there") from None
-    return json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+    job = _PredictionJob(settings, tasks, Path(predictions_dir))
+    return run_job(job, engine=engine, num_workers=num_workers, ray_address=ray_address, on_video=on_video)
 
 
-def _identity(model_path):
-    """What tells one model from another, and what its file says of itself."""
+def _identity(model_path: str) -> dict[str, Any]:
+    """Return what distinguishes a model from others, and what its file says about itself."""
     about = _predictor(model_path).about
     return about | ({"file_sha256": hash_of(model_path)} if os.path.isfile(model_path) else {})
 
 
-def _kept(settings):
-    """What the answers depend on; not the time limit, which a slow machine may need to be another one."""
-    limits = {name: value for name, value in to_json(settings.limits).items() if name != "decode_timeout_s"}
-    names = ("top", "clips_per_video", "num_views")
-    return {"limits": limits, **{name: getattr(settings, name) for name in names}}
-
-
-def _tasks(video_root, videos, predictions_dir, num_shards):
+def _tasks(
+    video_root: str | os.PathLike[str],
+    videos: tuple[str, ...],
+    predictions_dir: str | os.PathLike[str],
+    num_shards: int,
+) -> list[PredictionTask]:
     num_shards = min(num_shards, len(videos))
     starts = [len(videos) * number // num_shards for number in range(num_shards + 1)]
     return [
@@ -293,57 +348,3 @@ def _tasks(video_root, videos, predictions_dir, num_shards):
         )
         for number in range(num_shards)
     ]
-
-
-def _first_present(tasks):
-    """The path of one video that is there, if it is among the first."""
-    paths = (os.path.join(task.video_root, video) for task in tasks[:10] for video in task.videos[:10])
-    return [path for path in paths if os.path.isfile(path)][:1]
-
-
-def _claim(folder, fingerprint):
-    """Refuses a folder with answers of another job; and removes what killed workers have left."""
-    job = folder / JOB_NAME
-    for file in folder.glob("predictions-*"):
-        if file.name.endswith(".tmp"):
-            file.unlink()
-    try:
-        is_ours = json.loads(job.read_text(encoding="utf-8"))["fingerprint"] == fingerprint
-    except (OSError, ValueError, KeyError, TypeError):
-        is_ours = False
-    if is_ours:
-        return
-    if any(re.fullmatch(r"predictions-(\d+-of-\d+\.jsonl|manifest\.json)", file.name) for file in folder.iterdir()):
-        raise ShardError(
-            f"{folder}: holds predictions of other videos, with other settings or another model; give another folder, "
-            "or delete them first"
-        )
-    write_text_atomically(job, json.dumps({"fingerprint": fingerprint}) + "\n")
-
-
-def _predict_shards(tasks, settings, where, on_video):
-    results = {}
-    running = run_tasks(predict_shard, tasks, PredictionWorker, settings, **where, on_video=on_video)
-    with contextlib.closing(running):
-        for number, result in running:
-            results[number] = result
-            for item in result["bad"]:
-                logger.warning("%s: %s", item["video"], item["reason"])
-    return [results[number] for number in range(len(tasks))]
-
-
-def _finish(folder, model, fingerprint, tasks, results):
-    """Writes the manifest."""
-    shards = [
-        {"name": Path(task.path).name, **{key: result[key] for key in ("videos", "bytes", "sha256")}}
-        for task, result in zip(tasks, results, strict=True)
-    ]
-    manifest = {
-        "version": VERSION,
-        "fingerprint": fingerprint,
-        "model": model,
-        "videos": sum(shard["videos"] for shard in shards),
-        "bad": [item for result in results for item in result["bad"]],
-        "shards": shards,
-    }
-    write_text_atomically(folder / MANIFEST_NAME, json.dumps(manifest, indent=1) + "\n")

@@ -10,6 +10,6 @@ MODEL_MODULES = {
         for fusion in FUSIONS
         for stream in (None, *STREAMS)
     },
-    FEATURE_HISTOGRAMS: "deepvideo_tf.baseline.classifier",
+    FEATURE_HISTOGRAMS: "deepvideo_tf.models.feature_histograms",
 }
 MODEL_EXTRAS = {FEATURE_HISTOGRAMS: "baseline"}  # of pip, for those that need packages of their own

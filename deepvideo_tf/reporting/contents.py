@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deepvideo_tf.data.annotations import SPLITS
-from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.data.shards.manifest import read_manifest
 from deepvideo_tf.errors import ModelFileError
 from deepvideo_tf.reporting.findings import make_findings
 from deepvideo_tf.reporting.plan import FRAME_PICTURES, PICTURES, Plan, Step

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepvideo_tf.config import FINETUNE_MODES, MODEL_CLIPS
-from deepvideo_tf.data.shards.build import Manifest, read_manifest
+from deepvideo_tf.data.shards.manifest import Manifest, read_manifest
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.reporting.paper import AVERAGED
 from deepvideo_tf.reporting.presets import NETWORKS, Preset

@@ -19,17 +19,7 @@ _copies: dict[str, tuple[tempfile.TemporaryDirectory, Path]] = {}
 
 @contextlib.contextmanager
 def working_copy(path: PathLike) -> Iterator[Path]:
-    """Yield a file that the operating system can open: the file itself, or for a bucket a copy.
-
-    Args:
-        path: the file.
-
-    Yields:
-        Path on the disk. A copy is removed at the end of the block; what has mapped it can still read it.
-
-    Raises:
-        OSError: it cannot be read, or not be copied.
-    """
+    """Yield a file that the operating system can open: the file itself, or for a bucket a copy, removed afterwards."""
     path = to_path(path)
     if isinstance(path, Path):
         yield path
@@ -41,14 +31,7 @@ def working_copy(path: PathLike) -> Iterator[Path]:
 def cached_copy(path: AnyPath) -> Path:
     """Return a file that the operating system can open, as `working_copy`, for several reads in a row.
 
-    Args:
-        path: the file; its name must change with its content, since a copy is kept until another one is asked for.
-
-    Returns:
-        Path on the disk.
-
-    Raises:
-        OSError: it cannot be read, or not be copied.
+    A copy is kept until another one is asked for, so a file's name must change with its content.
     """
     if isinstance(path, Path):
         return path
@@ -99,15 +82,7 @@ def move(source: AnyPath, target: AnyPath) -> None:
 
 
 def remove_tree(path: AnyPath, *, missing_ok: bool = False) -> None:
-    """Remove a folder and everything in it.
-
-    Args:
-        path: the folder.
-        missing_ok: whether to ignore errors, such as that there is no such folder.
-
-    Raises:
-        OSError: it cannot be removed.
-    """
+    """Remove a folder and everything in it; with `missing_ok`, ignore all errors, such as that there is none."""
     with contextlib.suppress(OSError) if missing_ok else contextlib.nullcontext():
         if isinstance(path, RemotePath):
             path.remove_tree()

@@ -18,29 +18,13 @@ from deepvideo_tf.storage.paths import AnyPath, PathLike, to_path
 
 
 def write_text_atomically(path: PathLike, text: str) -> None:
-    """Write a UTF-8 text file that appears whole; for one writer at a time.
-
-    Args:
-        path: the file; an existing one is replaced.
-        text: its content.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write a UTF-8 text file that appears whole, in place of an existing one; for one writer at a time."""
     with staged_file(path, f"{to_path(path).name}.tmp") as local:  # the next write replaces a killed one's
         local.write_bytes(text.encode())
 
 
 def write_bytes_atomically(path: PathLike, content: bytes) -> None:
-    """Write a file that appears whole, also while other processes and machines write it.
-
-    Args:
-        path: the file; an existing one is replaced.
-        content: its bytes.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write a file that appears whole, in place of an existing one, also while other machines write it."""
     with staged_file(path) as local:
         local.write_bytes(content)
 
@@ -81,8 +65,7 @@ def staging_file(folder: AnyPath, name: str) -> Iterator[Path]:
         name: the file's name until then. One that a killed process left is removed first.
 
     Yields:
-        `pathlib.Path` to write: in `folder`, or in a temporary folder if that is in a bucket. Removed at the end of
-        the block unless published.
+        `pathlib.Path` to write. It is removed at the end of the block unless published.
     """
     if isinstance(folder, RemotePath):
         with tempfile.TemporaryDirectory(prefix="deepvideo-") as temporary:
@@ -102,7 +85,7 @@ def publish(local: Path, *paths: AnyPath) -> None:
 
     Args:
         local: from `staging_file`; gone afterwards, if it is for a disk.
-        paths: the names, all in the folder that it was staged for; existing files are replaced.
+        *paths: the names, all in the folder that it was staged for; existing files are replaced.
 
     Raises:
         OSError: it cannot be synced, renamed or uploaded.
@@ -140,8 +123,7 @@ def staging_folder(parent: AnyPath, name: str) -> Iterator[Path]:
         name: its name until then. One that a killed process left is removed first: for one writer at a time.
 
     Yields:
-        `pathlib.Path`: in `parent`, or a temporary folder if that is in a bucket. Removed at the end of the block
-        unless published.
+        `pathlib.Path`. It is removed at the end of the block unless published.
     """
     if isinstance(parent, RemotePath):
         with tempfile.TemporaryDirectory(prefix="deepvideo-") as temporary:

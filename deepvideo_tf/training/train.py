@@ -13,7 +13,8 @@ from typing import Any
 import keras
 
 from deepvideo_tf.config import TrainConfig, check_number, to_json
-from deepvideo_tf.data.input.pipeline import DEFAULT_MAX_BAD_FRACTION, naming_damage
+from deepvideo_tf.data.input.pipeline import naming_damage
+from deepvideo_tf.data.input.reader import DEFAULT_MAX_BAD_FRACTION
 from deepvideo_tf.errors import ConfigError, ModelFileError
 from deepvideo_tf.models.precision import dtype_policy
 from deepvideo_tf.runs.checkpoints import (

@@ -12,10 +12,11 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.baseline import cache
-from deepvideo_tf.baseline.classifier import build_classifier, set_codebooks, vectors_of
-from deepvideo_tf.baseline.feature_process import FeatureProcess
+from deepvideo_tf.baseline.feature_process import WAITING_PER_PROCESS, FeatureProcess, feature_processes
+from deepvideo_tf.baseline.vectors import ClipVectors
 from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
 from deepvideo_tf.errors import ShardError
+from deepvideo_tf.models.feature_histograms import build_classifier, set_codebooks, vectors_of
 from tests.support.files import flip_a_bit
 from tests.support.histograms import CLIP, VIEWS, WORDS, compute
 
@@ -121,12 +122,13 @@ def test_a_damaged_file_is_told_of_and_computed_anew(computed, shards, damaged, 
     assert bytes_of(shards) == before
 
 
-SCRIPT = """
+SCRIPT = f"""
 import sys
-from pathlib import Path
-from tests.support.histograms import compute
+import deepvideo_tf as dv
+from deepvideo_tf.baseline import cache
 print("begun", flush=True)
-compute(Path(sys.argv[1]))
+codebooks = cache.learn_codebooks(sys.argv[1], dv.{CLIP}, {WORDS}, num_workers=2)
+cache.clip_vectors(sys.argv[1], "train", dv.{CLIP}, codebooks, {VIEWS}, max_bad_fraction=0.01, num_workers=2)
 """
 
 
@@ -226,7 +228,7 @@ def test_batches_hold_targets_and_weights(computed):
     _, vectors = compute(computed)
     order, views = np.arange(36)[::-1], np.arange(36) % 2
     weights = np.array([1.0, 2, 3, 4])
-    whole = cache.VectorBatches(vectors, 10, order, views, multi_label=False, class_weights=weights)
+    whole = vectors.batches(10, order, views, multi_label=False, class_weights=weights)
     assert len(whole) == 4
     batches = [whole[index] for index in range(4)]
     assert [len(batch[0]) for batch in batches] == [10, 10, 10, 6]
@@ -235,17 +237,17 @@ def test_batches_hold_targets_and_weights(computed):
     np.testing.assert_array_equal(np.concatenate([batch[0] for batch in batches]), expected)
     np.testing.assert_array_equal(np.concatenate([batch[1] for batch in batches]), labels)
     np.testing.assert_array_equal(np.concatenate([batch[2] for batch in batches]), weights[labels.argmax(axis=1)])
-    rest = cache.VectorBatches(vectors, 10, order, views, multi_label=False, class_weights=weights, first_step=3)
+    rest = vectors.batches(10, order, views, multi_label=False, class_weights=weights, first_step=3)
     assert len(rest) == 1
     np.testing.assert_array_equal(rest[0][0], batches[3][0])
 
 
 def test_several_labels_share_a_target_or_have_one_each():
     row = np.dtype([("vectors", np.float16, (1, 2)), ("labels", np.bool_, (3,))])
-    vectors = cache.ClipVectors([np.array([([[1, 2]], [True, False, True])], row)], 1)
+    vectors = ClipVectors([np.array([([[1, 2]], [True, False, True])], row)], 1)
     for multi_label, target in ((False, [0.5, 0, 0.5]), (True, [1, 0, 1])):
-        batches = cache.VectorBatches(
-            vectors, 4, np.zeros(1, int), np.zeros(1, int), multi_label=multi_label, class_weights=[1, 1, 5]
+        batches = vectors.batches(
+            4, np.zeros(1, int), np.zeros(1, int), multi_label=multi_label, class_weights=[1, 1, 5]
         )
         ((found,), (targets,), (weight,)) = batches[0]
         np.testing.assert_array_equal(found, [1, 2])
@@ -253,11 +255,10 @@ def test_several_labels_share_a_target_or_have_one_each():
         assert weight == 3
 
 
-def test_no_more_clips_are_read_than_will_soon_have_their_turn(computed):
+def test_no_more_clips_are_read_than_will_soon_have_their_turn():
     """So that memory does not grow with the shards."""
-    path = next(iter(sorted(computed.glob("train-*.tfrecord"))))
-    manifest = cache.read_manifest(computed, "train")
-    (frames, _), *_ = cache._clips(path, manifest, CLIP)
+    frames = [np.zeros((36, 36, 3), np.uint8).tobytes()] * 8
+    settings = {"frame_format": "raw", "frame_size_px": 36, "crop_size_px": 32, "boxes": [[0, 0, False]], "sampled": 5}
     read = 0
 
     def jobs():
@@ -266,16 +267,16 @@ def test_no_more_clips_are_read_than_will_soon_have_their_turn(computed):
             read += 1
             yield frames, 0
 
-    with cache._processes(cache._settings(manifest, CLIP, 1, 5), None, 2) as in_order:
+    with feature_processes(settings, None, 2) as in_order:
         for done, arrays in enumerate(in_order(jobs())):
-            assert read - done <= 2 * cache.WAITING_PER_PROCESS
+            assert read - done <= 2 * WAITING_PER_PROCESS
             assert all(len(array) <= 5 for array in arrays)
     assert read == 100
 
 
 @pytest.mark.parametrize(("count", "most"), [(1, 5), (5, 5), (6, 5), (1000, 7), (10**6, 64)])
 def test_a_sample_is_evenly_spread_and_never_larger(count, most):
-    numbers = cache._spread(count, most)
+    numbers = cache.evenly_spread(count, most)
     assert len(numbers) == min(count, most) == len(set(numbers))
     assert (numbers[0], numbers[-1]) == (0, count - 1)
     gaps = np.diff(numbers)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from deepvideo_tf.baseline import codebooks as books
 from deepvideo_tf.baseline import features
 from deepvideo_tf.baseline.codebooks import Codebook
-from deepvideo_tf.baseline.features import LocalFeatures
+from deepvideo_tf.baseline.places import LocalFeatures
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -77,7 +77,7 @@ def test_no_features_give_zeros():
 @given(SEEDS, st.integers(1, 5), st.integers(2, 23), st.integers(2, 23))
 def test_the_colours_of_any_clip_add_up(seed, time, height, width):
     clip = np.random.default_rng(seed).integers(0, 256, (time, height, width, 3), np.uint8)
-    found = books.colour_histogram(clip)
+    found = books.color_histogram(clip)
     assert found[0].sum() == pytest.approx(1, abs=1e-4)
     np.testing.assert_allclose(found[1:5].sum(axis=0), found[0], atol=1e-6)
     np.testing.assert_allclose(found[5:7].sum(axis=0), found[0], atol=1e-6)
@@ -91,15 +91,15 @@ def test_the_colours_of_any_clip_add_up(seed, time, height, width):
 
 def test_a_pure_colour_has_no_spread():
     clip = np.broadcast_to(np.array([255, 51, 0], np.uint8), (4, 10, 10, 3))
-    moments = books.colour_moments(clip)
+    moments = books.color_moments(clip)
     np.testing.assert_allclose(moments, np.tile([1, 0.2, 0, 0, 0, 0, 0, 0, 0], (7, 1)), atol=1e-4)
-    assert (books.colour_histogram(clip)[0] == 1).sum() == 1
+    assert (books.color_histogram(clip)[0] == 1).sum() == 1
 
 
 def test_moments_of_a_quarter_are_its_own():
     clip = np.zeros((1, 10, 10, 3), np.uint8)
     clip[:, :5, :5] = [255, 0, 0]
-    moments = books.colour_moments(clip)
+    moments = books.color_moments(clip)
     np.testing.assert_allclose(moments[1:5, 0], [1, 0, 0, 0], atol=1e-6)
     assert moments[0, 0] == pytest.approx(0.25)
     assert not moments[5].any()  # a single frame's middle is where the second half begins

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepvideo_tf.baseline import features
+from deepvideo_tf.baseline import appearance, features
+from deepvideo_tf.baseline import cuboids as motion
 
 SIZE = 60
 
@@ -36,7 +37,7 @@ def constant_clip(level=90, num_frames=16):
 
 @pytest.mark.parametrize("num_frames", [1, 2, 4, 10, 16, 32, 300])
 def test_appearance_is_looked_at_all_over_the_clip(num_frames):
-    chosen = features.appearance_frames(num_frames)
+    chosen = appearance.appearance_frames(num_frames)
     assert len(chosen) == -(-num_frames // 4)
     edges = np.array([-1, *chosen, num_frames])
     assert (np.diff(edges) >= 1).all()
@@ -66,7 +67,7 @@ def test_clips_of_any_length_have_features(num_frames):
 
 def test_grey_levels_weigh_red_green_and_blue_as_bt_601_does():
     clip = np.array([[[[255, 0, 0], [0, 255, 0], [0, 0, 255]]]], np.uint8)
-    np.testing.assert_allclose(features.to_grey(clip)[0, 0], [0.299 * 255, 0.587 * 255, 0.114 * 255], atol=0.6)
+    np.testing.assert_allclose(features.to_gray(clip)[0, 0], [0.299 * 255, 0.587 * 255, 0.114 * 255], atol=0.6)
 
 
 # HOG
@@ -96,10 +97,10 @@ def test_an_edge_falls_into_the_channels_of_its_orientation(angle, channel):
     y, x = np.indices((SIZE, SIZE)) - (SIZE - 1) / 2
     across = x * np.cos(np.radians(angle)) + y * np.sin(np.radians(angle))
     soft_edge = (128 + 120 * np.tanh(across / 5)).round().astype(np.uint8)
-    energy = features.orientation_channels(soft_edge).sum(axis=(0, 1))
-    expected = np.zeros(features.ORIENTATIONS)
+    energy = appearance.orientation_channels(soft_edge).sum(axis=(0, 1))
+    expected = np.zeros(appearance.ORIENTATIONS)
     expected[int(channel)] += 1 - channel % 1
-    expected[int(channel + 0.999) % features.ORIENTATIONS] += channel % 1
+    expected[int(channel + 0.999) % appearance.ORIENTATIONS] += channel % 1
     np.testing.assert_allclose(energy / energy.sum(), expected, atol=0.1)
 
 
@@ -116,7 +117,7 @@ def test_the_channels_are_those_of_plain_loops():
             expected[y, x, lower] += np.hypot(along_x, along_y) * (1 - (place - int(place)))
             expected[y, x, (lower + 1) % 9] += np.hypot(along_x, along_y) * (place - int(place))
     # OpenCV's angles are right to 0.3 degrees, a part of 0.015 of a channel.
-    np.testing.assert_allclose(features.orientation_channels(grey), expected, atol=0.02 * 181)
+    np.testing.assert_allclose(appearance.orientation_channels(grey), expected, atol=0.02 * 181)
 
 
 def test_a_descriptor_is_that_of_plain_loops():
@@ -126,7 +127,7 @@ def test_a_descriptor_is_that_of_plain_loops():
     expected = np.concatenate(cells)
     expected = np.minimum(expected / np.sqrt((expected**2).sum() + 1), 0.2)
     expected /= np.sqrt((expected**2).sum())
-    (found,) = features.hog_at(channels, np.array([[y, x]]), cell_px)
+    (found,) = appearance.hog_at(channels, np.array([[y, x]]), cell_px)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
@@ -142,7 +143,7 @@ def test_hog_does_not_depend_on_brightness_and_little_on_contrast():
 def test_corners_are_those_of_a_square():
     picture = np.full((SIZE, SIZE), 30, np.uint8)
     picture[20:40, 15:45] = 220
-    found = features.corners(picture)
+    found = appearance.corners(picture)
     assert len(found) == 4
     for corner in ((20, 15), (20, 44), (39, 15), (39, 44)):
         assert np.abs(found - corner).max(axis=1).min() <= 1
@@ -156,7 +157,7 @@ def test_an_edge_has_its_closed_form_in_any_orientation(angle):
     """A Gaussian's derivative answers height / (sqrt(2 pi) sigma) to a step; times sigma all scales are alike."""
     # An even size: the line lies between pixels, half a pixel from the nearest ones.
     picture = (step_edge(angle, size=80, low=0, high=255) / 255).astype(np.float32)
-    responses = features.filter_responses(picture[..., None])[:, :, 0]
+    responses = appearance.filter_responses(picture[..., None])[:, :, 0]
     edges, bars = responses[40, 40, 0:6:2], responses[40, 40, 1:6:2]
     np.testing.assert_allclose(edges[1:], 1 / np.sqrt(2 * np.pi), rtol=0.07)
     assert np.abs(bars[2]) < 0.12
@@ -167,12 +168,12 @@ def test_a_bar_and_a_blob_have_their_closed_forms():
     y, x = (np.indices((80, 80)) - 40).astype(np.float32) / 100
     for sign in (1, -1):
         ridge = sign * 0.5 * x**2
-        responses = features.filter_responses(ridge[..., None])[40, 40, 0]
-        for number, sigma_px in enumerate(features.TEXTON_SIGMAS_PX):
+        responses = appearance.filter_responses(ridge[..., None])[40, 40, 0]
+        for number, sigma_px in enumerate(appearance.TEXTON_SIGMAS_PX):
             assert responses[2 * number] == pytest.approx(0, abs=1e-6)
             assert responses[2 * number + 1] == pytest.approx(sign * (sigma_px / 100) ** 2, rel=1e-3)
     bowl = 0.5 * (x**2 + y**2)
-    assert features.filter_responses(bowl[..., None])[40, 40, 0, 7] == pytest.approx(2 * (4 / 100) ** 2, rel=1e-3)
+    assert appearance.filter_responses(bowl[..., None])[40, 40, 0, 7] == pytest.approx(2 * (4 / 100) ** 2, rel=1e-3)
 
 
 def test_the_filters_are_those_of_scipy():
@@ -180,10 +181,10 @@ def test_the_filters_are_those_of_scipy():
 
     frames = np.random.default_rng(3).random((50, 60, 2)).astype(np.float32) * [0.1, 1]
     picture = frames[..., 1]
-    responses = features.filter_responses(frames.astype(np.float32))[:, :, 1]
-    blurred = ndimage.gaussian_filter(picture.astype(float), features.TEXTON_SIGMAS_PX[-1], mode="mirror")
+    responses = appearance.filter_responses(frames.astype(np.float32))[:, :, 1]
+    blurred = ndimage.gaussian_filter(picture.astype(float), appearance.TEXTON_SIGMAS_PX[-1], mode="mirror")
     np.testing.assert_allclose(responses[..., 6], blurred - picture.mean(), atol=1e-3)
-    for number, sigma_px in enumerate(features.TEXTON_SIGMAS_PX[1:], start=1):
+    for number, sigma_px in enumerate(appearance.TEXTON_SIGMAS_PX[1:], start=1):
         derivative = {
             order: ndimage.gaussian_filter(picture.astype(float), sigma_px, order, mode="mirror")
             for order in ((0, 1), (1, 0), (0, 2), (2, 0), (1, 1))
@@ -200,12 +201,12 @@ def test_the_filters_are_those_of_scipy():
 def test_textons_are_the_compressed_responses_at_their_places():
     """Weber's law: a response of length L gets the length log(1 + L / 0.03), in the same direction."""
     grey = np.random.default_rng(4).integers(0, 256, (8, 40, 60), np.uint8)
-    found = features.textons(grey, [1, 6])
-    assert len(found.descriptors) == 2 * features.GRID**2
+    found = appearance.textons(grey, [1, 6])
+    assert len(found.descriptors) == 2 * appearance.GRID**2
     for number in range(0, len(found.descriptors), 37):
         frame, y, x = (found.positions[number] * grey.shape).astype(int)
         assert frame in (1, 6)
-        response = features.filter_responses((grey[frame] / 255).astype(np.float32)[..., None])[y, x, 0]
+        response = appearance.filter_responses((grey[frame] / 255).astype(np.float32)[..., None])[y, x, 0]
         length = np.linalg.norm(response)
         expected = response / length * np.log(1 + length / 0.03)
         np.testing.assert_allclose(found.descriptors[number], expected, rtol=1e-3, atol=1e-4)
@@ -221,7 +222,7 @@ def test_a_cuboid_is_that_of_plain_loops():
     sigma_px = SIZE / 85
     smooth = ndimage.gaussian_filter(grey.astype(float), (0, sigma_px, sigma_px), mode="mirror")
     gradients = np.gradient(smooth)
-    found = features.cuboids(grey)
+    found = motion.cuboids(grey)
     places = (found.positions * grey.shape).astype(int)
     inside = ((places >= [4, 8, 8]) & (places < [12, 52, 52])).all(axis=1)
     assert inside.sum() >= 5
@@ -238,13 +239,13 @@ def test_a_cuboid_is_that_of_plain_loops():
 
 
 def test_the_temporal_filters_answer_nothing_to_what_stands_still_and_the_most_to_their_frequency():
-    even, odd = features.temporal_filters(40)
+    even, odd = motion.temporal_filters(40)
     np.testing.assert_allclose(even.sum(axis=1), 0, atol=1e-6)
     np.testing.assert_allclose(odd.sum(axis=1), 0, atol=1e-6)
 
     def energy(frequency, phase=0.7):
         wave = np.sin(2 * np.pi * frequency * np.arange(40) + phase).astype(np.float32)
-        return features.motion_response(wave[None, None])[0, 0, 20]
+        return motion.motion_response(wave[None, None])[0, 0, 20]
 
     gain = np.exp(-(np.arange(-6, 7) ** 2) / 4).sum() / 2  # of a quadrature pair at its own frequency
     for phase in (0, 0.7, np.pi / 2):  # whichever of the pair it falls to
@@ -253,12 +254,12 @@ def test_the_temporal_filters_answer_nothing_to_what_stands_still_and_the_most_t
 
 
 def test_a_still_clip_has_no_cuboid():
-    assert len(features.cuboids(np.repeat(step_edge(30)[None], 16, axis=0)).descriptors) == 0
+    assert len(motion.cuboids(np.repeat(step_edge(30)[None], 16, axis=0)).descriptors) == 0
 
 
 def test_cuboids_lie_where_an_edge_passes_and_show_its_gradients():
     clip = moving_edge()
-    found = features.cuboids(clip)
+    found = motion.cuboids(clip)
     frames, columns = found.positions[:, 0] * 16, found.positions[:, 2] * SIZE
     assert len(found.descriptors) > 10
     np.testing.assert_array_less(np.abs(columns - (14 + 2 * frames)), 6)
@@ -277,7 +278,7 @@ def test_cuboids_lie_where_an_edge_passes_and_show_its_gradients():
 
 def test_played_backwards_time_changes_its_sign():
     forward, backward = (
-        features.cuboids(clip).descriptors.reshape(-1, 18, 6) for clip in (moving_edge(), moving_edge()[::-1])
+        motion.cuboids(clip).descriptors.reshape(-1, 18, 6) for clip in (moving_edge(), moving_edge()[::-1])
     )
     assert forward[..., 4].sum() > 0 == forward[..., 5].sum()
     assert backward[..., 5].sum() > 0 == backward[..., 4].sum()
@@ -287,10 +288,10 @@ def test_maxima_are_local_and_the_strongest():
     response = np.zeros((30, 30, 8), np.float32)
     for strength, place in ((50, (5, 5, 2)), (40, (6, 6, 3)), (30, (20, 20, 3)), (20, (20, 20, 6)), (3, (28, 2, 1))):
         response[place] = strength
-    found = features.strongest_maxima(response, 2)
+    found = motion.strongest_maxima(response, 2)
     assert found.tolist() == [[2, 5, 5], [3, 20, 20], [6, 20, 20]]  # one too near, one too weak
-    many = features.strongest_maxima(np.full((30, 30, 8), 9, np.float32), 2)
-    assert len(many) == features.CUBOIDS
+    many = motion.strongest_maxima(np.full((30, 30, 8), 9, np.float32), 2)
+    assert len(many) == motion.CUBOIDS
 
 
 # Colours
@@ -309,7 +310,7 @@ def test_a_pure_colour_falls_into_its_bin(colour):
 def test_moments_are_those_of_their_definition(seed, pixels):
     values = np.random.default_rng(seed).random((pixels, 3))
     sums = np.stack([(values**power).sum(axis=0) for power in (1, 2, 3)])
-    found = features.colour_moments(sums, np.array(pixels))
+    found = features.color_moments(sums, np.array(pixels))
     centred = values - values.mean(axis=0)
     np.testing.assert_allclose(found[:3], values.mean(axis=0), atol=1e-9)
     np.testing.assert_allclose(found[3:6], values.std(axis=0), atol=1e-6)

@@ -11,12 +11,12 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.baseline.cache import learn_codebooks
-from deepvideo_tf.baseline.classifier import build_classifier, codebooks_of
 from deepvideo_tf.config import FEATURE_HISTOGRAMS
 from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
 from deepvideo_tf.errors import ConfigError, ModelFileError, TrainingError
 from deepvideo_tf.evaluation.scoring import score_run
 from deepvideo_tf.metrics.probabilities import probabilities
+from deepvideo_tf.models.feature_histograms import build_classifier, codebooks_of
 from deepvideo_tf.runs.run import load_run
 from deepvideo_tf.visualization.pictures.draw import choose_pictures, draw_pictures
 from tests.support.files import flip_a_bit
@@ -111,7 +111,7 @@ def test_it_is_not_exported(histogram_run, tmp_path, ending):
 
 
 def test_without_its_packages_it_names_the_extra(histogram_run, monkeypatch):
-    monkeypatch.setitem(sys.modules, "deepvideo_tf.baseline.classifier", None)  # as where OpenCV cannot be imported
+    monkeypatch.setitem(sys.modules, "deepvideo_tf.models.feature_histograms", None)
     with pytest.raises(ModelFileError, match=r"pip install 'deepvideo-tf\[baseline\]'"):
         load_run(histogram_run)
 

@@ -1,10 +1,12 @@
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepvideo_tf.data.sampling import MAX_VIEWS, centred_frame_start, clip_starts_s, view_boxes
+from deepvideo_tf.config import ClipSpec
+from deepvideo_tf.data.sampling import MAX_VIEWS, clip_starts_s, evaluation_views, middle_frames, view_boxes
 
 
 @given(st.floats(0, 1e5), st.integers(1, 200), st.integers(16, 100), st.floats(1, 120))
@@ -37,6 +39,17 @@ def test_views_lie_within_the_frame(frame_size_px, data, num_views, flip):
     assert all(0 <= edge <= frame_size_px - crop_size_px for top, left, _ in boxes for edge in (top, left))
 
 
-@pytest.mark.parametrize(("stored", "span", "start"), [(16, 1, 7), (16, 10, 3), (16, 16, 0)])
-def test_the_middle(stored, span, start):
-    assert centred_frame_start(stored, span) == start
+@pytest.mark.parametrize(
+    ("stored", "num_frames", "stride", "frames"),
+    [(16, 1, 1, [7]), (16, 10, 1, list(range(3, 13))), (16, 2, 15, [0, 15]), (16, 4, 3, [3, 6, 9, 12])],
+)
+def test_the_middle(stored, num_frames, stride, frames):
+    clip = ClipSpec(num_frames=num_frames, frame_stride=stride)
+    assert list(range(stored))[middle_frames(stored, clip)] == frames
+
+
+def test_evaluation_views_are_cuts_of_the_middle_frames():
+    stored = np.random.default_rng(0).integers(0, 256, (16, 36, 36, 3), dtype=np.uint8)
+    center, top_left = evaluation_views(stored, ClipSpec(num_frames=10, crop_size_px=32), 2)
+    np.testing.assert_array_equal(center, stored[3:13, 2:34, 2:34])
+    np.testing.assert_array_equal(top_left, stored[3:13, :32, 31::-1])

@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, confusion_matrix
 
 import deepvideo_tf as dv
 from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
-from deepvideo_tf.data.shards.build import check_classes
+from deepvideo_tf.data.shards.manifest import check_classes
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError
 from deepvideo_tf.evaluation import EVALUATORS, chance, comparison, confusion, motion, protocol, scoring
 from deepvideo_tf.evaluation.context import Evaluation

@@ -8,6 +8,7 @@ import pytest
 
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.execution.engines import check_engine, run_tasks
+from deepvideo_tf.execution.engines.work import Work
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def double(task, worker, on_video):
 def test_each_task_is_done_once(num_workers):
     seen = []
     tasks = [Task(number) for number in range(20)]
-    found = list(run_tasks(double, tasks, Worker, 2, num_workers=num_workers, on_video=lambda: seen.append(1)))
+    found = list(run_tasks(Work(double, tasks, Worker, 2, num_workers, on_video=lambda: seen.append(1))))
     assert sorted(found) == [(number, 2 * number) for number in range(20)]
     assert len(seen) == 40
 
@@ -60,7 +61,7 @@ def test_closing_it_kills_what_runs_and_starts_nothing_more():
             on_video()
         return task.number
 
-    running = run_tasks(work, [Task(number) for number in range(50)], Worker, None, num_workers=2)
+    running = run_tasks(Work(work, [Task(number) for number in range(50)], Worker, None, num_workers=2))
     with contextlib.closing(running):
         assert next(running) == (0, 0)
     assert len(started) <= 4
@@ -73,7 +74,7 @@ def test_an_error_ends_it():
         return task.number
 
     with pytest.raises(ConfigError, match="three"):
-        list(run_tasks(work, [Task(number) for number in range(50)], Worker, None, num_workers=2))
+        list(run_tasks(Work(work, [Task(number) for number in range(50)], Worker, None, num_workers=2)))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from PIL import Image
 
 from deepvideo_tf.config import DecodeLimits, ShardSpec
 from deepvideo_tf.data.video.decode import decode_clips
-from deepvideo_tf.data.video.decode_process import DecoderProcess
+from deepvideo_tf.data.video.process import DecoderProcess
 from deepvideo_tf.errors import BadVideoError
 
 SPEC = ShardSpec(clips_per_video=2)
@@ -107,15 +107,14 @@ def growth_bytes(small_video, path, limits=None):
     """What decoding a file adds to the peak of a decoder that has decoded a small video; the reason or the clips."""
     with DecoderProcess(limits) as decoder:
         decoder.decode(small_video, SPEC)
-        process = decoder._process
-        before_bytes = peak_bytes(process.pid)
+        pid = decoder.pid
+        before_bytes = peak_bytes(pid)
         try:
             outcome = decoder.decode(path, SPEC)
         except BadVideoError as error:
             outcome = error.reason
-        assert decoder._process is process, f"the decoder died: {outcome}"
-        assert process.poll() is None, f"the decoder died: {outcome}"
-        growth = peak_bytes(process.pid) - before_bytes
+        assert decoder.pid == pid, f"the decoder died: {outcome}"
+        growth = peak_bytes(pid) - before_bytes
         assert len(decoder.decode(small_video, SPEC)) == 2  # what it refused leaves nothing behind
     print(f"{path.name}: {growth / 2**20:.0f} MiB")
     return growth, outcome

@@ -73,7 +73,7 @@ def decoders_of(parent):
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            is_decoder = b"deepvideo_tf.data.video.decode_process" in (path / "cmdline").read_bytes()
+            is_decoder = b"deepvideo_tf.data.video.process" in (path / "cmdline").read_bytes()
             if is_decoder and int((path / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
                 found.append(path)
         except OSError:

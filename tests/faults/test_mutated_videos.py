@@ -11,7 +11,7 @@ import av
 import pytest
 
 from deepvideo_tf.config import DecodeLimits, ShardSpec
-from deepvideo_tf.data.video.decode_process import DecoderProcess
+from deepvideo_tf.data.video.process import DecoderProcess
 from deepvideo_tf.errors import BadVideoError
 
 DECODE_TIMEOUT_S = 5.0

@@ -14,10 +14,13 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.data.annotations import read_list, read_video_paths
-from deepvideo_tf.data.shards.build import read_manifest
-from deepvideo_tf.data.video.decode_process import DecoderProcess
+from deepvideo_tf.data.shards.manifest import read_manifest
+from deepvideo_tf.data.video.process import DecoderProcess
 from deepvideo_tf.errors import ConfigError, ShardError
-from deepvideo_tf.execution import engines
+from deepvideo_tf.execution.engines import ray as ray_engine
+from deepvideo_tf.execution.engines import run_tasks
+from deepvideo_tf.execution.engines.ray import problem_here
+from deepvideo_tf.execution.engines.work import Work
 from tests.support.files import hashes
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -264,19 +267,19 @@ def test_a_task_that_kills_its_workers_ends(cluster, videos, tmp_path, monkeypat
     def dies(task, worker, on_video):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(engines, "MAX_DEATHS", 2)
+    monkeypatch.setattr(ray_engine, "MAX_DEATHS", 2)
     tasks = dv.shard_tasks(videos, tmp_path, num_shards=1)
     Path(tasks[0].path).parent.mkdir()
     with pytest.raises(ShardError, match=r"00000.tfrecord: its worker died 3 times, the last time: "):
-        list(engines.run_tasks(dies, tasks, DecoderProcess, tasks[0].limits, engine="ray", ray_address=cluster.address))
+        list(run_tasks(Work(dies, tasks, DecoderProcess, tasks[0].limits, ray_address=cluster.address), "ray"))
 
 
 def test_what_is_wrong_with_a_node(tmp_path):
-    size = engines._size(tmp_path)
-    assert engines._problem_here([(str(tmp_path), size)], dv.__version__) is None
-    problem = engines._problem_here([(str(tmp_path / "elsewhere"), size), (str(tmp_path), size)], dv.__version__)
+    folder = -1  # in place of a size
+    assert problem_here([(str(tmp_path), folder)], dv.__version__) is None
+    problem = problem_here([(str(tmp_path / "elsewhere"), folder), (str(tmp_path), folder)], dv.__version__)
     assert problem.startswith(f"does not have {tmp_path / 'elsewhere'}")
-    assert engines._problem_here([], "0.0.1") == f"has deepvideo-tf {dv.__version__}, expected 0.0.1"
+    assert problem_here([], "0.0.1") == f"has deepvideo-tf {dv.__version__}, expected 0.0.1"
 
 
 def test_no_cluster(videos, tmp_path):

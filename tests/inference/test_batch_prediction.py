@@ -118,7 +118,7 @@ def test_arguments_out_of_range(tflite, videos, tmp_path, arguments):
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ("a.mp4\nb.mp4\na.mp4\n", "list:3: a.mp4 stands in .*list:1 already"),
+        ("a.mp4\nb.mp4\na.mp4\n", "list:3: a.mp4 appears twice, first at .*list:1"),
         ("../a.mp4\n", "list:1: .*below"),
         ("", ""),
     ],

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import deepvideo_tf as dv
-from deepvideo_tf.data.video.decode import read_frames, read_index
+from deepvideo_tf.data.video.decode import read_frames
+from deepvideo_tf.data.video.index import read_index
 from deepvideo_tf.errors import BadVideoError, ConfigError, DeepVideoError
 from deepvideo_tf.inference.drawing import draw_classes
 

@@ -11,9 +11,9 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
+from deepvideo_tf.data.sampling import evaluation_views
 from deepvideo_tf.data.video.decode import Frame, read_frames
 from deepvideo_tf.errors import BadVideoError, ConfigError, ModelFileError
-from deepvideo_tf.inference.prediction import _views
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_prediction_agrees_with_evaluation(models, small_shards, synthetic_video
 def test_views_are_those_of_evaluation(models, small_shards):
     card = dv.load_predictor(models["run"]).card
     stored = np.random.default_rng(0).integers(0, 256, (16, 36, 36, 3), dtype=np.uint8)
-    views = list(_views(stored, card, 4))
+    views = evaluation_views(stored, card.clip, 4)
     assert [view.shape for view in views] == [(10, 32, 32, 3)] * 4
     np.testing.assert_array_equal(views[0], stored[3:13, 2:34, 2:34])
     np.testing.assert_array_equal(views[1], stored[3:13, :32, :32])  # this model does not mirror

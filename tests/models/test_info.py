@@ -88,7 +88,7 @@ def test_the_baseline_is_a_model_like_the_others():
 
 
 def test_a_missing_extra_is_named(monkeypatch):
-    monkeypatch.delitem(sys.modules, "deepvideo_tf.baseline.classifier", raising=False)
+    monkeypatch.delitem(sys.modules, "deepvideo_tf.models.feature_histograms", raising=False)
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     with pytest.raises(ModelFileError, match=r"^feature_histograms needs the extra: pip install 'deepvideo-tf\[base"):
         model_info(FEATURE_HISTOGRAMS)

@@ -22,7 +22,7 @@ import pytest
 import tensorflow as tf
 
 import deepvideo_tf as dv
-from deepvideo_tf.data.annotations import _is_validation
+from deepvideo_tf.data.annotations import is_for_validation
 from tests.support.programs import PROGRAMS
 from tests.support.repository import REPOSITORY, real_data
 
@@ -150,7 +150,7 @@ def some_of_sports1m(folder, ucf101_6, synthetic_videos):
     shutil.copy(real_data("sports-1m") / "labels.txt", folder)
     (folder / "VIDEOS").mkdir()
     ids = [f"UDqivjS-{number:03d}" for number in range(100)]
-    validation, train = ([name for name in ids if _is_validation(name) == kind] for kind in (True, False))
+    validation, train = ([name for name in ids if is_for_validation(name) == kind] for kind in (True, False))
     videos = sorted((ucf101_6 / "videos/Surfing").iterdir())[::4]
     lists = {"train_partition.txt": validation[:2] + train[:6], "test_partition.txt": train[6:8]}
     for name, listed in lists.items():

@@ -15,7 +15,8 @@ import pytest
 import tensorflow as tf
 
 import deepvideo_tf as dv
-from deepvideo_tf.data.input.pipeline import make_dataset, record_names
+from deepvideo_tf.data.input.pipeline import make_dataset
+from deepvideo_tf.data.input.reader import record_names
 from deepvideo_tf.errors import ModelFileError, TrainingError
 from deepvideo_tf.runs import checkpoints, state
 from deepvideo_tf.runs.checkpoints import NAME, find_checkpoint

@@ -73,7 +73,7 @@ def cut(bucket, name):
 LIBRARY = """
 import json, sys
 import deepvideo_tf as dv
-from deepvideo_tf.data.shards.build import verify_shards
+from deepvideo_tf.data.shards.verify import verify_shards
 from deepvideo_tf.runs.run import load_run
 
 videos, folder = sys.argv[1:]

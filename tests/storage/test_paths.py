@@ -7,12 +7,14 @@ import pytest
 
 import deepvideo_tf as dv
 from deepvideo_tf.data.annotations import hold_out
-from deepvideo_tf.data.shards.build import read_manifest, verify_shards
+from deepvideo_tf.data.shards.manifest import read_manifest
+from deepvideo_tf.data.shards.verify import verify_shards
 from deepvideo_tf.errors import ConfigError, ShardError
 from deepvideo_tf.runs.checkpoints import find_checkpoint
 from deepvideo_tf.storage import paths
+from deepvideo_tf.storage.buckets import RemotePath
 from deepvideo_tf.storage.files import hash_of, remove_tree, working_copy
-from deepvideo_tf.storage.paths import RemotePath, to_path
+from deepvideo_tf.storage.paths import to_path
 from deepvideo_tf.storage.writes import write_text_atomically
 
 

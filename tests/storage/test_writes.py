@@ -108,3 +108,14 @@ def test_a_folder_appears_whole(folder):
     assert is_published(folder / "1", "last")
     assert (folder / "1" / "part" / "a").read_bytes() == b"a"
     assert not (folder / ".unfinished").exists()
+
+
+def test_the_other_names_are_copies_where_there_are_no_links(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with staging_file(tmp_path, "unfinished") as local:
+        local.write_bytes(b"whole")
+        publish(local, tmp_path / "best", tmp_path / "newest")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"best": b"whole", "newest": b"whole"}

@@ -1,4 +1,4 @@
-"""What tests ask of the programs."""
+"""The programs, and what a user sees when one succeeds or fails."""
 
 PROGRAMS = (
     "build-shards",
@@ -21,6 +21,7 @@ PROGRAMS = (
 
 
 def succeeded(result):
+    """Check that a program succeeded and named the next command; return what it printed."""
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
     assert "Next: " in result.stdout
@@ -28,7 +29,7 @@ def succeeded(result):
 
 
 def one_line(result, *words):
-    """The program failed with one line that holds these words."""
+    """Check that a program failed with one line of error that holds these words; return the line."""
     assert result.returncode not in (0, -6, -9, -11)
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, result.stderr

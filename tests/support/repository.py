@@ -1,4 +1,4 @@
-"""Where the repository and the real videos are."""
+"""Where the repository is, and the real videos that some tests need."""
 
 import os
 from pathlib import Path
@@ -6,15 +6,13 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent.parent
-
-
 DATA = Path(os.environ.get("DEEPVIDEO_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
 def real_data(folder):
-    """A folder of real videos; the test is skipped where it is absent, except on CI, where it must be there."""
+    """Return a folder of real videos; skip the test where it is absent, except on CI, where it must exist."""
     path = DATA / folder
     if not path.is_dir() and not os.environ.get("CI"):
-        pytest.skip(f"no real videos at {path}; set DEEPVIDEO_TEST_DATA to where they are")
+        pytest.skip(f"no real videos at {path}; set DEEPVIDEO_TEST_DATA to their folder")
     assert path.is_dir()
     return path

@@ -15,7 +15,7 @@ from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 import deepvideo_tf as dv
-from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.data.shards.manifest import read_manifest
 from deepvideo_tf.errors import ConfigError, ModelFileError, ShardError, TrainingError
 from deepvideo_tf.formats.saved_model import exported_from
 from deepvideo_tf.runs.checkpoints import find_checkpoint

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import deepvideo_tf as dv
-from deepvideo_tf.data.sampling import centred_frame_start
+from deepvideo_tf.data.sampling import evaluation_views
 from deepvideo_tf.data.video.decode import decode_clips
 from tests.support.browser import AXE, CHROMIUM, FLAGS
 from tests.support.files import flip_a_bit
@@ -261,10 +261,8 @@ def hand_over(page, path):
 
 def crop(clip, card):
     """The frame that a single-frame model sees of a decoded clip, uint8 `[1, height, width, 3]`."""
-    frame = clip.frames[centred_frame_start(len(clip.frames), card.clip.span)]
-    size_px = card.clip.crop_size_px
-    before = (card.shards.frame_size_px - size_px) // 2
-    return frame[None, before : before + size_px, before : before + size_px]
+    (view,) = evaluation_views(np.stack(clip.frames), card.clip, num_views=1)
+    return view
 
 
 @pytest.mark.parametrize(

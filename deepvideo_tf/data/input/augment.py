@@ -1,41 +1,56 @@
-"""The paper's augmentation, one random crop and mirroring for all frames of a clip (section 3.3), and colour jitter."""
+"""Random changes to training clips, each a function of a seed and the same for all frames of a clip."""
+
+from dataclasses import dataclass
 
 import tensorflow as tf
 
-from deepvideo_tf.config import ClipSpec
+from deepvideo_tf.config import ClipSpec, check_number
 
 
-def random_frame_start(seed, stored_frames, span):
-    """A random first frame for a model's clip within a stored clip.
-
-    Args:
-        seed: int64 `[2]`; the draw is a function of it alone.
-        stored_frames: frames of the stored clip, int32 scalar.
-        span: stored frames that the model's clip spans, at most `stored_frames`.
-
-    Returns:
-        int32 scalar.
-    """
-    return tf.random.stateless_uniform([], seed, maxval=stored_frames - span + 1, dtype=tf.int32)
-
-
-def jittered_frames(seed, stored_frames, clip: ClipSpec, strength):
-    """Frames at a random distance, so that a motion is seen faster or slower.
-
-    Differs from the paper, which has nothing of the kind.
+@dataclass(frozen=True)
+class Augmentation:
+    """What training does besides random frames, crops and mirroring. 0 turns each off; the paper has none of them.
 
     Args:
-        seed: int64 `[2]`; the draw is a function of it alone.
-        stored_frames: frames of the stored clip.
-        clip: what the model sees, its `span` at most `stored_frames`.
-        strength: the distance is the clip's stride times a draw from 1 - strength to 1 + strength, or to what the
-            stored clip has room for.
+        colour_jitter: how far saturation, contrast and brightness are changed, in [0, 1).
+        time_jitter: by which fraction the distance of the frames is changed, in [0, 1).
+        mixup_alpha: clips are mixed in proportions drawn from Beta(alpha, alpha), at least 0.
+
+    Raises:
+        ConfigError: a field is outside its range.
+    """
+
+    colour_jitter: float = 0.0
+    time_jitter: float = 0.0
+    mixup_alpha: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number("colour_jitter", self.colour_jitter, least=0, below=1)
+        check_number("time_jitter", self.time_jitter, least=0, below=1)
+        check_number("mixup_alpha", self.mixup_alpha, least=0)
+
+
+def random_frames(seed: tf.Tensor, stored_frames: int, clip: ClipSpec, time_jitter: float) -> tf.Tensor:
+    """Draw where a model's clip begins within a stored clip, and how fast its motion is.
+
+    Differs from the paper, which has no time jitter.
+
+    Args:
+        seed: int64 `[2]`.
+        stored_frames: frames of the stored clip, at least `clip.span`.
+        clip: the model's clip.
+        time_jitter: the distance of the frames is the clip's stride times a draw from 1 - `time_jitter` to
+            1 + `time_jitter`, or to what the stored clip has room for.
 
     Returns:
-        int32 `[num_frames]`, ascending.
+        Numbers of the frames, int32 `[num_frames]`, ascending.
     """
+    if not time_jitter:
+        room = stored_frames - clip.span + 1
+        start = tf.random.stateless_uniform([], seed, maxval=room, dtype=tf.int32)
+        return start + clip.frame_stride * tf.range(clip.num_frames)
     most = (stored_frames - 1) / max(1, clip.span - 1)
-    factor = tf.random.stateless_uniform([], tf.random.fold_in(seed, 0), 1 - strength, min(1 + strength, most))
+    factor = tf.random.stateless_uniform([], tf.random.fold_in(seed, 0), 1 - time_jitter, min(1 + time_jitter, most))
     steps = tf.range(clip.num_frames, dtype=tf.float32) * clip.frame_stride * factor
     offsets = tf.cast(tf.round(steps), tf.int32)
     room = stored_frames - offsets[-1]
@@ -43,38 +58,16 @@ def jittered_frames(seed, stored_frames, clip: ClipSpec, strength):
     return start + offsets
 
 
-def mix_up(seed, clips, targets, alpha):
-    """Mixes each clip with the one at its mirrored place in the batch, and their targets in the same proportion.
-
-    Differs from the paper, which has nothing of the kind.
+def random_view(seed: tf.Tensor, frame_size_px: int, clip: ClipSpec) -> tf.Tensor:
+    """Draw a crop, mirrored with probability 0.5 if the clip allows it (section 3.3).
 
     Args:
-        seed: int64 `[2]`; the draw is a function of it alone.
-        clips: uint8 `[batch, time, height, width, 3]`.
-        targets: float32 `[batch, class]`.
-        alpha: the proportion is drawn from Beta(alpha, alpha) for each clip.
-
-    Returns:
-        Clips and targets, as they came.
-    """
-    draws = tf.random.stateless_gamma([2, tf.shape(clips)[0]], seed, alpha)
-    part = draws[0] / tf.maximum(draws[0] + draws[1], 1e-12)
-    of_clip, of_target = part[:, None, None, None, None], part[:, None]
-    colours = tf.cast(clips, tf.float32)
-    mixed = of_clip * colours + (1 - of_clip) * colours[::-1]
-    return tf.saturate_cast(tf.round(mixed), tf.uint8), of_target * targets + (1 - of_target) * targets[::-1]
-
-
-def random_view(seed, frame_size_px, clip: ClipSpec):
-    """A random crop, mirrored with probability 0.5 where the clip allows it (section 3.3).
-
-    Args:
-        seed: int64 `[2]`; the draw is a function of it alone.
+        seed: int64 `[2]`.
         frame_size_px: height and width of the stored frame.
-        clip: what the model sees.
+        clip: the model's clip.
 
     Returns:
-        int32 `[3]`: top_px, left_px, and 1 where mirrored.
+        int32 `[3]`: top_px, left_px, and 1 if mirrored.
     """
     corner = tf.random.stateless_uniform(
         [2], tf.random.fold_in(seed, 0), maxval=frame_size_px - clip.crop_size_px + 1, dtype=tf.int32
@@ -83,14 +76,13 @@ def random_view(seed, frame_size_px, clip: ClipSpec):
     return tf.concat([corner, mirrored if clip.flip else tf.zeros_like(mirrored)], axis=0)
 
 
-def jitter_colours(seed, pixels, strength):
-    """Changes saturation, contrast and brightness, by the same factors for all frames of a clip.
+def jitter_colors(seed: tf.Tensor, pixels: tf.Tensor, strength: float) -> tf.Tensor:
+    """Change saturation, contrast and brightness, by the same factors for all frames of a clip.
 
-    Differs from the paper, which has nothing of the kind: in a small data set a model learns the colours of the videos
-    by heart.
+    Differs from the paper, which does not do this: on a small data set a model memorizes the colors of the videos.
 
     Args:
-        seed: int64 `[2]`; the draw is a function of it alone.
+        seed: int64 `[2]`.
         pixels: uint8 `[time, height, width, 3]`.
         strength: each factor is drawn from 1 - strength to 1 + strength.
 
@@ -100,9 +92,31 @@ def jitter_colours(seed, pixels, strength):
     saturation, contrast, brightness = tf.unstack(
         tf.random.stateless_uniform([3], seed, minval=1 - strength, maxval=1 + strength)
     )
-    colours = tf.cast(pixels, tf.float32)
-    grey = tf.reduce_mean(colours, axis=-1, keepdims=True)
-    colours = grey + saturation * (colours - grey)
-    mean = tf.reduce_mean(grey)
-    colours = brightness * (mean + contrast * (colours - mean))
-    return tf.saturate_cast(tf.round(colours), tf.uint8)
+    colors = tf.cast(pixels, tf.float32)
+    gray = tf.reduce_mean(colors, axis=-1, keepdims=True)
+    colors = gray + saturation * (colors - gray)
+    mean = tf.reduce_mean(gray)
+    colors = brightness * (mean + contrast * (colors - mean))
+    return tf.saturate_cast(tf.round(colors), tf.uint8)
+
+
+def mix_up(seed: tf.Tensor, clips: tf.Tensor, targets: tf.Tensor, alpha: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mix each clip of a batch with the one at the mirrored position, and their targets in the same proportion.
+
+    Differs from the paper, which does not do this.
+
+    Args:
+        seed: int64 `[2]`.
+        clips: uint8 `[batch, time, height, width, 3]`.
+        targets: float32 `[batch, class]`.
+        alpha: the proportion is drawn from Beta(alpha, alpha) for each clip.
+
+    Returns:
+        Clips and targets, same shapes and dtypes.
+    """
+    draws = tf.random.stateless_gamma([2, tf.shape(clips)[0]], seed, alpha)
+    part = draws[0] / tf.maximum(draws[0] + draws[1], 1e-12)
+    of_clip, of_target = part[:, None, None, None, None], part[:, None]
+    colors = tf.cast(clips, tf.float32)
+    mixed = of_clip * colors + (1 - of_clip) * colors[::-1]
+    return tf.saturate_cast(tf.round(mixed), tf.uint8), of_target * targets + (1 - of_target) * targets[::-1]

@@ -1,4 +1,4 @@
-"""Batches of rows of a table that was computed before training."""
+"""Batches of the rows of a table whose numbers were computed before."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,28 +6,25 @@ from typing import Any
 import keras
 import numpy as np
 
-Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # inputs, targets and weights
-
 
 class TableBatches(keras.utils.PyDataset):
-    """One epoch's batches, in an order that is given.
+    """One epoch's batches of a table, in an order that is a function of seed and epoch.
 
     Args:
-        read: from a part of `order` to the batch of these rows.
-        order: int `[row, ...]`: what `read` takes for each row, in the order in which the rows are seen.
+        batch_of: returns the batch for a part of `order`.
         batch_size: rows in a batch; the last one may be smaller.
-        first_step: batches that are left out, since they have been seen.
+        order: which rows, in the order in which they are seen: int `[row]`, or `[row, k]` where `k` numbers tell a row.
+        first_step: batches that are left out, because they have been seen.
     """
 
-    def __init__(
-        self, read: Callable[[np.ndarray], Batch], order: np.ndarray, batch_size: int, first_step: int = 0
-    ) -> None:
+    def __init__(self, batch_of: Callable[[np.ndarray], Any], batch_size: int, order: np.ndarray, first_step: int = 0):
         super().__init__()
-        self._read, self._batch_size = read, batch_size
+        self._batch_of = batch_of
+        self._batch_size = batch_size
         self._order = order[first_step * batch_size :]
 
     def __len__(self) -> int:
         return -(-len(self._order) // self._batch_size)
 
-    def __getitem__(self, index: Any) -> Batch:
-        return self._read(self._order[index * self._batch_size : (index + 1) * self._batch_size])
+    def __getitem__(self, index: int) -> Any:
+        return self._batch_of(self._order[index * self._batch_size : (index + 1) * self._batch_size])

@@ -1,11 +1,14 @@
 """One stored clip as a `tf.train.SequenceExample`: the keys, writing, reading and parsing, in one place."""
 
 import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import IO, Any
 
 import google_crc32c
 import tensorflow as tf
 
-from deepvideo_tf.storage.paths import to_path
+from deepvideo_tf.data.video.decode import DecodedClip
+from deepvideo_tf.storage.paths import PathLike, to_path
 
 VIDEO_ID = "video_id"
 LABELS = "labels"
@@ -15,27 +18,29 @@ FRAME_RATE_FPS = "frame_rate_fps"
 FRAMES = "frames"
 
 
-def clip_to_record(video_id, labels, clip_index, clip, frame_rate_fps):
-    """Serialises one clip.
+def clip_to_record(
+    video_id: str, labels: Sequence[int], clip_index: int, clip: DecodedClip, frame_rate_fps: float
+) -> bytes:
+    """Serialize one clip.
 
     Args:
         video_id: path of the video below its root.
         labels: indices into the class names.
         clip_index: number of the clip within its video.
         clip: `DecodedClip` with frames as bytes.
-        frame_rate_fps: frames a second of the clip.
+        frame_rate_fps: frames per second of the clip.
 
     Returns:
-        A serialised `tf.train.SequenceExample`, bytes.
+        A serialized `tf.train.SequenceExample`, bytes.
     """
 
-    def ints(values):
+    def ints(values: Iterable[int]) -> Any:
         return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
-    def floats(values):
+    def floats(values: Iterable[float]) -> Any:
         return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
-    def texts(values):
+    def texts(values: Iterable[bytes]) -> Any:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
 
     context = {
@@ -60,8 +65,8 @@ _FOOTER = struct.Struct("<I")
 _RESYNC_BYTES = 1 << 20
 
 
-def read_records(path, on_damage):
-    """Reads the records of a file, and goes on behind damaged ones, which TensorFlow's reader does not.
+def read_records(path: PathLike, on_damage: Callable[[int, str], object]) -> Iterator[tuple[int, bytes]]:
+    """Read the records of a file, and continue behind damaged ones, which TensorFlow's reader does not.
 
     Args:
         path: a TFRecord file.
@@ -91,8 +96,8 @@ def read_records(path, on_damage):
             offset += _HEADER.size + length + _FOOTER.size
 
 
-def _record_length(header, left):
-    """The length of the data behind a header, or None where it is no header of a record that fits into what is left."""
+def _record_length(header: bytes, left: int) -> int | None:
+    """Return the length of the data behind a header; None unless it is the header of a record that fits into `left`."""
     if len(header) < _HEADER.size:
         return None
     length, checksum = _HEADER.unpack(header)
@@ -100,8 +105,8 @@ def _record_length(header, left):
     return length if fits and checksum == _masked_crc(header[:8]) else None
 
 
-def _next_record(file, offset, size):
-    """The offset of the next header at or behind `offset`, or the end of the file."""
+def _next_record(file: IO[bytes], offset: int, size: int) -> int:
+    """Return the offset of the next header at or behind `offset`, or the end of the file."""
     while offset < size:
         file.seek(offset)
         block = file.read(_RESYNC_BYTES + _HEADER.size)
@@ -112,13 +117,13 @@ def _next_record(file, offset, size):
     return size
 
 
-def _masked_crc(data):
+def _masked_crc(data: bytes) -> int:
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def record_to_dict(record):
-    """Parses one record outside of a graph.
+def record_to_dict(record: bytes) -> dict[str, Any]:
+    """Parse one record outside of a graph.
 
     Args:
         record: bytes.
@@ -139,8 +144,8 @@ def record_to_dict(record):
     }
 
 
-def parse_record(record):
-    """Parses one record, in a tf.data graph; the frames stay encoded.
+def parse_record(record: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Parse one record in a tf.data graph; the frames stay encoded.
 
     Args:
         record: scalar string tensor.

@@ -19,7 +19,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from deepvideo_tf.data.input.pipeline import TrainingPlaces, read_training_batch
+from deepvideo_tf.data.input.places import TrainingPlaces, read_training_batch
 from deepvideo_tf.errors import ConfigError, ShardError, TrainingError, first_line
 from deepvideo_tf.training.executors.cluster import Cluster, cluster_of_environment
 from deepvideo_tf.training.executors.replica import Replica

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from deepvideo_tf.config import ProcessSpec, TrainConfig
-from deepvideo_tf.data.shards.build import Manifest
+from deepvideo_tf.data.shards.manifest import Manifest
 from deepvideo_tf.errors import ConfigError, DeepVideoError, first_line
 from deepvideo_tf.training.executors.base import Metrics, Share, Steps
 from deepvideo_tf.training.executors.local import LocalExecutor, check_clips

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from deepvideo_tf.config import ModelCard, TrainConfig
 from deepvideo_tf.data.input.pipeline import check_clip, clips_by_class
-from deepvideo_tf.data.shards.build import Manifest, check_classes, manifest_path, read_manifest
+from deepvideo_tf.data.shards.manifest import Manifest, check_classes, manifest_path, read_manifest
 from deepvideo_tf.errors import ConfigError, ShardError
 from deepvideo_tf.storage.paths import AnyPath, to_path
 

@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from deepvideo_tf.config import FINETUNE_MODES
-from deepvideo_tf.data.input.pipeline import make_dataset, record_names
+from deepvideo_tf.data.input.pipeline import make_dataset
+from deepvideo_tf.data.input.reader import record_names
 from deepvideo_tf.runs.run import build_untrained
 from deepvideo_tf.storage.paths import AnyPath
-from deepvideo_tf.training import initialization, transfer
 from deepvideo_tf.training.sources.base import Initialize, TrainingShards, augmentation_of, clip_weights
+from deepvideo_tf.training.weights import initialization, transfer
 
 logger = logging.getLogger(__name__)
 

@@ -11,11 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from deepvideo_tf.config import to_json
-from deepvideo_tf.data.input.tables import Batch, TableBatches
+from deepvideo_tf.data.input.tables import TableBatches
 from deepvideo_tf.storage.paths import AnyPath, on_disk
-from deepvideo_tf.training import transfer
+from deepvideo_tf.training.sources import feature_cache
 from deepvideo_tf.training.sources.base import TrainingShards, epoch_order
 from deepvideo_tf.training.sources.clips import ClipSource
+from deepvideo_tf.training.weights import transfer
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class FeatureSource(ClipSource):
         on_disk("workdir, unless cached_views is 0,", workdir)  # the features are mapped into memory
 
     def prepare(self) -> None:
-        identity = transfer.features_identity(self._frozen, json.dumps(to_json(self.config)), self.shards.hash)
+        identity = feature_cache.features_identity(self._frozen, json.dumps(to_json(self.config)), self.shards.hash)
         folder = self._folder / identity
         records = self.shards.train.records
         self._tables = [
@@ -56,7 +57,7 @@ class FeatureSource(ClipSource):
 
     def _table(self, path: Path, batches: tf.data.Dataset, rows: int) -> np.ndarray:
         logger.info("features of %d clips: %s", rows, path.stem)
-        return transfer.compute_features(path, self._frozen, batches, rows, len(self.shards.train.classes))
+        return feature_cache.compute_features(path, self._frozen, batches, rows, len(self.shards.train.classes))
 
     def batches(self, epoch: int, first_step: int) -> Iterable[Any]:
         table = self._tables[epoch % len(self._tables)]
@@ -64,11 +65,11 @@ class FeatureSource(ClipSource):
         return self._batches(table, order, first_step)
 
     def _batches(self, table: np.ndarray, order: np.ndarray, first_step: int = 0) -> TableBatches:
-        def read(rows: np.ndarray) -> Batch:
+        def batch_of(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             found = table[rows]
             return found["features"], found["target"], found["weight"]
 
-        return TableBatches(read, order, self.config.global_batch_size, first_step)
+        return TableBatches(batch_of, self.config.global_batch_size, order, first_step)
 
     def validation(self) -> Iterable[Any] | None:
         if self._validation is None:

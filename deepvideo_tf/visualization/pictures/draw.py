@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deepvideo_tf.config import check_choice
-from deepvideo_tf.data.input.pipeline import DEFAULT_MAX_BAD_FRACTION
+from deepvideo_tf.data.input.reader import DEFAULT_MAX_BAD_FRACTION
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.models.registry import model_info
 from deepvideo_tf.runs.checkpoints import find_checkpoint

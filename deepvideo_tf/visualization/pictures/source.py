@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from deepvideo_tf.config import ClipSpec
-from deepvideo_tf.data.input.pipeline import DEFAULT_MAX_BAD_FRACTION, make_evaluation_dataset, naming_damage
+from deepvideo_tf.data.input.pipeline import make_evaluation_dataset, naming_damage
+from deepvideo_tf.data.input.reader import DEFAULT_MAX_BAD_FRACTION
 from deepvideo_tf.evaluation.averages import average_scores
 from deepvideo_tf.evaluation.class_groups import ucf101_groups
 from deepvideo_tf.evaluation.scores import Scores, read, scores_path

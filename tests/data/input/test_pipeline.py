@@ -4,7 +4,7 @@ import pytest
 import deepvideo_tf as dv
 from deepvideo_tf.data.annotations import Annotations, LabelledVideo
 from deepvideo_tf.data.input.pipeline import make_evaluation_dataset
-from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.data.shards.manifest import read_manifest
 from deepvideo_tf.errors import ConfigError, ShardError
 
 CLIP = dv.ClipSpec(num_frames=2, frame_stride=3, crop_size_px=28)

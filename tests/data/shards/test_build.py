@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import deepvideo_tf as dv
 from deepvideo_tf.data.annotations import Annotations, LabelledVideo
-from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.data.shards.manifest import read_manifest
 from deepvideo_tf.data.shards.records import parse_record
 from deepvideo_tf.errors import ConfigError, ShardError
 from tests.support.files import hashes, rewrite_manifest

@@ -10,8 +10,9 @@ import pytest
 import deepvideo_tf as dv
 from deepvideo_tf.data.annotations import Annotations
 from deepvideo_tf.data.input.pipeline import make_evaluation_dataset, naming_damage
-from deepvideo_tf.data.shards.build import read_manifest, verify_shards
+from deepvideo_tf.data.shards.manifest import read_manifest
 from deepvideo_tf.data.shards.records import read_records
+from deepvideo_tf.data.shards.verify import verify_shards
 from deepvideo_tf.errors import ShardError
 
 CLIP = dv.ClipSpec(crop_size_px=28)

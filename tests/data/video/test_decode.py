@@ -1,4 +1,6 @@
 import io
+import os
+import signal
 import socket
 import sys
 import time
@@ -9,10 +11,10 @@ import pytest
 from PIL import Image
 
 from deepvideo_tf.config import DecodeLimits, ShardSpec
-from deepvideo_tf.data.video import decode_process
 from deepvideo_tf.data.video.decode import decode_clips
-from deepvideo_tf.data.video.decode_process import DecoderProcess
+from deepvideo_tf.data.video.process import DecoderProcess
 from deepvideo_tf.errors import BadVideoError, ConfigError
+from deepvideo_tf.execution import worker_process
 from tests.support.videos import write_video
 
 BROKEN = {
@@ -269,21 +271,22 @@ class TestProcess:
             assert len(decoder.decode(odd_videos / WHOLE[0], self.SPEC)) == 2
 
     def test_says_how_it_died(self, odd_videos, monkeypatch):
-        monkeypatch.setattr(decode_process, "COMMAND", (sys.executable, "-c", "import sys; sys.exit('out of order')"))
+        dies = [sys.executable, "-c", "import sys; sys.exit('out of order')"]
+        monkeypatch.setattr(worker_process, "module_command", lambda module: dies)
         with DecoderProcess() as decoder, pytest.raises(BadVideoError, match="ended with status 1: out of order"):
             decoder.decode(odd_videos / WHOLE[0], self.SPEC)
 
     def test_a_decoder_that_is_killed_once_costs_no_video(self, odd_videos):
         with DecoderProcess() as decoder:
             decoder.decode(odd_videos / WHOLE[0], self.SPEC)
-            decoder._process.kill()
+            os.kill(decoder.pid, signal.SIGKILL)
             assert len(decoder.decode(odd_videos / WHOLE[0], self.SPEC)) == 2
 
     def test_a_decoder_that_is_killed_twice_costs_one_video(self, odd_videos, monkeypatch):
-        dies = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+        dies = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
         with DecoderProcess() as decoder:
             with monkeypatch.context() as patched:
-                patched.setattr(decode_process, "COMMAND", (sys.executable, "-c", dies))
+                patched.setattr(worker_process, "module_command", lambda module: dies)
                 with pytest.raises(BadVideoError, match="ended with status -9"):
                     decoder.decode(odd_videos / WHOLE[0], self.SPEC)
             assert len(decoder.decode(odd_videos / WHOLE[0], self.SPEC)) == 2

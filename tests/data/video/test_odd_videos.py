@@ -12,7 +12,8 @@ from PIL import Image
 
 from deepvideo_tf.config import DecodeLimits, ShardSpec
 from deepvideo_tf.data.video import decode
-from deepvideo_tf.data.video.decode import decode_clips, read_index
+from deepvideo_tf.data.video.decode import decode_clips
+from deepvideo_tf.data.video.index import open_stream, read_index
 from deepvideo_tf.errors import BadVideoError
 from tests.support.repository import DATA
 
@@ -83,25 +84,22 @@ def same(one, other):
     return [clip.start_s for clip in one] == [clip.start_s for clip in other] and difference(one, other) == 0
 
 
-def without_seeking(monkeypatch, path, *arguments, **options):
+def without_seeking(path, *arguments, **options):
     """Clips that are decoded from the beginning of the file."""
-    read = decode._read_index
-    with monkeypatch.context() as patch:
-        patch.setattr(decode, "_read_index", lambda *args: replace(read(*args), key_times_s=[]))
-        return decode_clips(path, *arguments, **options)
+    return decode_clips(path, *arguments, index=replace(read_index(path), key_times_s=[]), **options)
 
 
 @pytest.fixture
 def decoded_frames(monkeypatch):
     """Counts the frames that are decoded."""
-    count, frames_in_order = [0], decode._frames_in_order
+    count, frames_in_order = [0], decode.frames_in_order
 
     def counted(*arguments):
         for item in frames_in_order(*arguments):
             count[0] += 1
             yield item
 
-    monkeypatch.setattr(decode, "_frames_in_order", counted)
+    monkeypatch.setattr(decode, "frames_in_order", counted)
     return count
 
 
@@ -142,7 +140,7 @@ def test_frames_size_and_rotation_are_the_manifests(odd_videos, name):
     if row["s"] != "-" and int(row["frames"]) > 1:
         assert index.duration_s == pytest.approx(float(row["s"]), abs=0.05)
     rotation = re.search(r"rotation (-?\d+)", row["notes"])
-    container, stream = decode._open(path, DecodeLimits())
+    container, stream = open_stream(path, DecodeLimits())
     with container:
         assert f"{stream.width}x{stream.height}" == row["size"]
         frame = next(container.decode(stream))
@@ -204,32 +202,30 @@ def test_truncated_files_can_be_used(odd_videos, name):
 
 
 @pytest.mark.parametrize("name", SOUGHT)
-def test_seeking_in_odd_videos_gives_the_same_frames(odd_videos, monkeypatch, name):
+def test_seeking_in_odd_videos_gives_the_same_frames(odd_videos, name):
     path = odd_videos / name
     assert len(read_index(path).key_times_s) > 1
     for spec in (SPEC, replace(SPEC, clips_per_video=5, frame_rate_fps=10)):
-        assert same(decode_clips(path, spec, encode=False), without_seeking(monkeypatch, path, spec, encode=False))
+        assert same(decode_clips(path, spec, encode=False), without_seeking(path, spec, encode=False))
 
 
-def test_seeking_gives_the_same_frames(long_video, monkeypatch):
+def test_seeking_gives_the_same_frames(long_video):
     assert len(read_index(long_video).key_times_s) >= 25
     for spec in (replace(SPEC, clips_per_video=20), replace(SPEC, clips_per_video=7, frame_rate_fps=3.3)):
-        assert same(
-            decode_clips(long_video, spec, encode=False), without_seeking(monkeypatch, long_video, spec, encode=False)
-        )
+        assert same(decode_clips(long_video, spec, encode=False), without_seeking(long_video, spec, encode=False))
 
 
-def test_a_part_is_sought(long_video, monkeypatch, decoded_frames):
+def test_a_part_is_sought(long_video, decoded_frames):
     part = {"start_s": 31.3, "end_s": 33.1, "encode": False}
     clips = decode_clips(long_video, SPEC, **part)
     assert decoded_frames[0] < 120
-    assert same(clips, without_seeking(monkeypatch, long_video, SPEC, **part))
+    assert same(clips, without_seeking(long_video, SPEC, **part))
     assert clips[0].start_s == pytest.approx(31.3)
 
 
-def test_seeking_skips_frames(long_video, monkeypatch, decoded_frames):
+def test_seeking_skips_frames(long_video, decoded_frames):
     decode_clips(long_video, SPEC)  # the first 0.64 s and the last
     assert 2 * SPEC.clip_frames <= decoded_frames[0] < 150
     decoded_frames[0] = 0
-    without_seeking(monkeypatch, long_video, SPEC)
+    without_seeking(long_video, SPEC)
     assert decoded_frames[0] >= 1490

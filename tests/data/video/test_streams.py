@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import deepvideo_tf as dv
-from deepvideo_tf.data.video.decode import Frame, decode_clips, read_frames, read_index
-from deepvideo_tf.data.video.streams import ClipWindow, camera_frames
+from deepvideo_tf.data.video.cameras import camera_frames
+from deepvideo_tf.data.video.clip_window import ClipWindow
+from deepvideo_tf.data.video.decode import Frame, decode_clips, read_frames
+from deepvideo_tf.data.video.index import read_index
 from deepvideo_tf.errors import BadVideoError, ConfigError
 
 SHARDS = dv.ShardSpec(clips_per_video=1, clip_frames=16, frame_rate_fps=25, frame_size_px=36)

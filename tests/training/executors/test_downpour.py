@@ -14,8 +14,8 @@ import tensorflow as tf
 import deepvideo_tf as dv
 from benchmarks import downpour
 from benchmarks.downpour import Cluster
-from deepvideo_tf.data.input.pipeline import TrainingPlaces, read_training_batch
-from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.data.input.places import TrainingPlaces, read_training_batch
+from deepvideo_tf.data.shards.manifest import read_manifest
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.runs.run import load_run
 from deepvideo_tf.training.executors.cluster import cluster_of_environment

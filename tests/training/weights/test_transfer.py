@@ -16,10 +16,11 @@ import pytest
 import deepvideo_tf as dv
 from deepvideo_tf.data.input.pipeline import make_dataset
 from deepvideo_tf.data.input.tables import TableBatches
-from deepvideo_tf.data.shards.build import read_manifest
+from deepvideo_tf.data.shards.manifest import read_manifest
 from deepvideo_tf.errors import ModelFileError, TrainingError
 from deepvideo_tf.runs.run import load_run
-from deepvideo_tf.training import transfer
+from deepvideo_tf.training.sources import feature_cache
+from deepvideo_tf.training.weights import transfer
 from tests.support.files import rewrite_manifest
 from tests.support.runs import Killed, checkpoint_names, train_often_saved
 
@@ -195,14 +196,14 @@ def test_new_classes_train_a_new_top(tiny_run, tiny_config, other_shards, tmp_pa
 
 def remember_tables(monkeypatch):
     """The tables of features by their files' names, as training computes them."""
-    tables, original = {}, transfer.compute_features
+    tables, original = {}, feature_cache.compute_features
 
     def remembered(path, *arguments):
         table = original(path, *arguments)
         tables[path.stem] = np.array(table)
         return table
 
-    monkeypatch.setattr(transfer, "compute_features", remembered)
+    monkeypatch.setattr(feature_cache, "compute_features", remembered)
     return tables
 
 
@@ -231,9 +232,9 @@ class TestCache:
     def test_every_row_once_an_epoch(self):
         table = np.arange(7)
         order = np.array([3, 0, 6, 1, 5, 2, 4])
-        batches = TableBatches(table.take, order, 3)
+        batches = TableBatches(table.take, 3, order)
         assert [batches[step].tolist() for step in range(len(batches))] == [[3, 0, 6], [1, 5, 2], [4]]
-        rest = TableBatches(table.take, order, 3, first_step=1)
+        rest = TableBatches(table.take, 3, order, first_step=1)
         assert [rest[step].tolist() for step in range(len(rest))] == [[1, 5, 2], [4]]
 
     def test_runs_go_on_without_the_run_they_began_from(self, tiny_run, tiny_config, judged_shards, tmp_path):
@@ -271,11 +272,11 @@ class TestCache:
         )
         batches = [(np.zeros((count, 1)), np.ones((count, 2)), np.ones(count)) for count in (3, 2)]
         path = tmp_path / "train-0.npy"
-        expected = np.array(transfer.compute_features(path, frozen, batches, 5, 2))
+        expected = np.array(feature_cache.compute_features(path, frozen, batches, 5, 2))
         assert expected["features"][:, 0].tolist() == [1, 1, 1, 2, 2]
-        assert np.array_equal(transfer.compute_features(path, frozen, batches, 5, 2), expected)
+        assert np.array_equal(feature_cache.compute_features(path, frozen, batches, 5, 2), expected)
         os.truncate(path, size)
-        assert transfer.compute_features(path, frozen, batches, 5, 2)["features"][:, 0].tolist() == [3, 3, 3, 4, 4]
+        assert feature_cache.compute_features(path, frozen, batches, 5, 2)["features"][:, 0].tolist() == [3, 3, 3, 4, 4]
         assert "train-0.npy: damaged" in caplog.text
 
     def test_the_clips_of_a_loss_that_is_not_finite_are_named(
@@ -296,7 +297,7 @@ class TestCache:
 @contextlib.contextmanager
 def killed_in_view(name):
     """Kills the run within in the second batch of a table's clips."""
-    original = transfer.compute_features
+    original = feature_cache.compute_features
 
     def killing(path, frozen, batches, *arguments):
         def first_batch():
@@ -306,6 +307,6 @@ def killed_in_view(name):
         return original(path, frozen, first_batch() if path.stem == name else batches, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transfer, "compute_features", killing)
+        patch.setattr(feature_cache, "compute_features", killing)
         with pytest.raises(Killed):
             yield
