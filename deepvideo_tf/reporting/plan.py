@@ -5,7 +5,7 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepvideo_tf.config import FINETUNE_MODES, MODEL_CLIPS
+from deepvideo_tf.config import FINETUNE_MODES, MODEL_CLIPS, check_choice
 from deepvideo_tf.data.shards.manifest import Manifest, read_manifest
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.reporting.paper import AVERAGED
@@ -278,7 +278,7 @@ def transfer_runs(plan: Plan, init_from: TransferSource) -> list[str]:
     Returns:
         List of `FINETUNE_MODES`.
     """
-    has_twin = init_from.model in NETWORKS and init_from.width == plan.width
+    has_twin = init_from.width == plan.width
     return [mode for mode in FINETUNE_MODES if not (mode == "scratch" and has_twin)]
 
 
@@ -300,8 +300,7 @@ def read_transfer_source(workdir: str | Path, frame_size_px: int) -> TransferSou
     from deepvideo_tf.runs.state import read_description
 
     config = read_description(find_checkpoint(workdir, best=True)).config
-    if config.model not in NETWORKS:
-        raise ConfigError(f"{workdir}: expected a run of one of {', '.join(NETWORKS)}. Received: {config.model}")
+    check_choice(f"{workdir}: the run's model", config.model, NETWORKS)
     expected = crop_size_px(config.model, frame_size_px)
     if config.clip.crop_size_px != expected:
         raise ConfigError(

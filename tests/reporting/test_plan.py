@@ -98,7 +98,7 @@ def test_the_baseline_cannot_be_fine_tuned(judged_shards, tmp_path):
         num_epochs=1,
     )
     dv.train(config, judged_shards, tmp_path / "run")
-    with pytest.raises(ConfigError, match="expected a run of one of .* feature_histograms"):
+    with pytest.raises(ConfigError, match="the run's model must be one of .* Received: 'feature_histograms'"):
         planning.read_transfer_source(tmp_path / "run", 36)
 
 
