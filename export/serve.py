@@ -1,4 +1,4 @@
-"""Serves an exported model over HTTP and gRPC with KServe's model server, and picks up new versions as they come.
+"""Serve an exported model over HTTP and gRPC with KServe's model server, and picks up new versions as they come.
 
 deepvideo-serve --export_dir=EXPORTS/my_model
 
@@ -38,7 +38,7 @@ _NUM_THREADS = flags.DEFINE_integer(
 )
 
 
-def main():
+def main() -> None:
     max_pending_clips = _MAX_PENDING_CLIPS.value or 2 * _MAX_BATCH_CLIPS.value
     if max_pending_clips < _MAX_BATCH_CLIPS.value:
         raise ConfigError(f"--max_pending_clips must be at least --max_batch_clips. Received: {max_pending_clips}")
@@ -74,7 +74,7 @@ def main():
     print(f"Stopped: {model.accepted} requests were accepted and answered")
 
 
-def run():
+def run() -> None:
     cli.run(main)
 
 

@@ -1,4 +1,4 @@
-"""Evaluates a trained run on shards by the paper's protocol: clips x views averaged, Hit@k of clips and videos.
+"""Evaluate a trained run on shards by the paper's protocol: clips x views averaged, Hit@k of clips and videos.
 
   deepvideo-evaluate --workdir=RUN --shards_dir=SHARDS
   deepvideo-evaluate --workdir=RUN --shards_dir=SHARDS --motion --against=OTHER_RUN
@@ -7,11 +7,13 @@
 
 Writes evaluation-<split>.json into the workdir, and the scores of each clip and video, scores-<split>.npz, into the
 folder of each run, where the next evaluation finds them. Pictures go to pictures-<split>/ in the workdir, with
-pictures.json, which says what is to be seen on each.
+pictures.json, which says what each one shows.
 """
 
 import json
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -49,30 +51,30 @@ _MAX_BAD_FRACTION = flags.DEFINE_float(
     "max_bad_fraction", 0.01, "Fraction of the stored clips that may be damaged; above it evaluation fails."
 )
 
-MOST_CLASSES, BEST_AND_WORST = 40, 10  # of more classes only the best and the worst are printed
+MOST_CLASSES, BEST_AND_WORST = 40, 10  # if there are more classes, only the best and the worst are printed
 PRINTED_CONFUSIONS = 5
 
 
 @flags.validator("k", message="expected whole numbers with commas between them, as in --k=1,5")
-def _are_numbers(values):
+def _are_numbers(values: list[str] | None) -> bool:
     return values is None or (bool(values) and all(re.fullmatch("[0-9]{1,9}", value) for value in values))
 
 
 @flags.validator("ensemble", message="expected folders of runs with commas between them")
-def _are_folders(values):
+def _are_folders(values: list[str] | None) -> bool:
     return values is None or (bool(values) and all(values))
 
 
 @flags.validator("pictures", message=f"expected some of {', '.join(('all', *PICTURES))}, with commas between them")
-def _are_pictures(values):
+def _are_pictures(values: list[str] | None) -> bool:
     return values is None or (bool(values) and set(values) <= {"all", *PICTURES})
 
 
-def main():
+def main() -> None:
     from deepvideo_tf.data.shards.manifest import read_manifest
     from deepvideo_tf.evaluation.class_groups import read_groups
 
-    manifest = read_manifest(_SHARDS_DIR.value, _SPLIT.value)  # before TensorFlow takes its seconds
+    manifest = read_manifest(_SHARDS_DIR.value, _SPLIT.value)  # before TensorFlow's slow import
     groups = None if _GROUPS.value is None else read_groups(_GROUPS.value, manifest.classes)
     cli.import_tensorflow()
     from deepvideo_tf.evaluation.protocol import evaluate
@@ -105,8 +107,8 @@ def main():
     cli.print_next("deepvideo-predict", f"--model_path={result['runs'][0]}", "VIDEO")
 
 
-def _chosen_pictures(runs):
-    """Before the scores, which may take hours."""
+def _chosen_pictures(runs: Sequence[str]) -> tuple[str, ...]:
+    """Check the pictures before the scores, which may take hours."""
     if _PICTURES.value is None:
         return ()
     from deepvideo_tf.visualization.pictures.draw import choose_pictures
@@ -114,7 +116,7 @@ def _chosen_pictures(runs):
     return choose_pictures(_PICTURES.value, runs)
 
 
-def _draw(names, result, groups):
+def _draw(names: Sequence[str], result: Mapping[str, Any], groups: Mapping[str, list[str]] | None) -> None:
     from deepvideo_tf.visualization.pictures.draw import draw_pictures
 
     folder = on_disk("workdir", _WORKDIR.value) / f"pictures-{_SPLIT.value}"
@@ -122,13 +124,13 @@ def _draw(names, result, groups):
     print(f"Pictures: {folder} ({', '.join(names)})")
 
 
-def _to_text(result):
-    """JSON with a line for each thing, and lists of numbers in one line."""
+def _to_text(result: Mapping[str, Any]) -> str:
+    """Return JSON with one value per line, and lists of numbers in one line."""
     text = json.dumps(result, indent=1, ensure_ascii=False)
     return re.sub(r"\[\n[\s\d.,eE+-]+\]", lambda numbers: " ".join(numbers[0].split()), text) + "\n"
 
 
-def print_result(result):
+def print_result(result: Mapping[str, Any]) -> None:
     """Print the tables of an evaluation, as `dv.evaluate` returns it."""
     print(f"{result['split']}: {result['videos']} videos, {result['clips']} clips, {result['views']} views a clip")
     if result["skipped_clips"]:
@@ -151,7 +153,7 @@ def print_result(result):
         _print_motion(result["motion"])
 
 
-def _title(name):
+def _title(name: str) -> str:
     return name.replace("_", " ").replace("hit at ", "Hit@").replace("map", "mAP")
 
 
@@ -159,11 +161,11 @@ def _or_dash(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _interval(ends):
+def _interval(ends: Sequence[float]) -> str:
     return f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
-def _print_classes(classes):
+def _print_classes(classes: Mapping[str, Any]) -> None:
     present = [(name, of_class) for name, of_class in classes.items() if of_class["videos"]]
     ranked = sorted(present, key=lambda item: -item[1]["ap"])
     is_long = len(ranked) > MOST_CLASSES
@@ -175,7 +177,7 @@ def _print_classes(classes):
         print(f"  {of_class['ap']:.3f}  {of_class['video_hit_at_1']:.3f}  {of_class['videos']:>6}  {name}")
 
 
-def _print_against(against):
+def _print_against(against: Mapping[str, Any]) -> None:
     print(f"against {against['run']}, which has video Hit@1 {against['video_hit_at_1']:.3f}, mAP {against['map']:.3f}")
     interval = _interval(against["interval"])
     print(f"  video Hit@1 {against['video_hit_at_1_difference']:+.3f} (95% interval {interval})")
@@ -184,7 +186,7 @@ def _print_against(against):
         print(f"  AP {pair['ap_difference']:+.3f} {pair['class']}")
 
 
-def _print_motion(motion):
+def _print_motion(motion: Mapping[str, Any]) -> None:
     if "note" in motion:
         print(f"motion: {motion['note']}")
         return
@@ -203,7 +205,7 @@ def _print_motion(motion):
         print("  Nothing here shows that the model uses motion: no interval lies below 0")
 
 
-def run():
+def run() -> None:
     cli.run(main, in_buckets=("shards_dir", "workdir", "ensemble", "against"))
 
 

@@ -30,7 +30,7 @@ def evaluate(
     against: PathLike | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
     motion: bool = False,
-    on_batch: Callable[[int], None] | None = None,
+    on_batch: Callable[[int], object] | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run, or the average of several, on shards.
 

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 SHUFFLING_SEED = 0
 _VERSION = 1  # of what `score_run` computes: files of another version are computed again
 
-Progress = Callable[[int], None]
+Progress = Callable[[int], object]
 
 
 def score_run(

@@ -1,24 +1,30 @@
-"""The page of a report: one HTML file with everything in it, and the same as Markdown."""
+"""The page of a report: one self-contained HTML file, and the same as Markdown."""
 
 import base64
 import html
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.storage.writes import write_text_atomically
+
+if TYPE_CHECKING:
+    import jinja2
+
+Cell = Mapping[str, Any]
 
 TEMPLATES = ("report.html.jinja", "report.md.jinja")
 MISSING = "a report needs Jinja2 and matplotlib: pip install 'deepvideo-tf[report]'"
 
 
-def write_pages(report, folder):
-    """Writes a report as `report.html` and `report.md`.
+def write_pages(report: Mapping[str, Any], folder: str | Path) -> list[Path]:
+    """Write a report as `report.html` and `report.md`.
 
-    The HTML page holds its pictures, loads nothing from anywhere, and runs no script.
+    The HTML page embeds its pictures, loads nothing, and runs no script.
 
     Args:
-        report: dict of `title`, `about`, `data`, `made`, `findings`, `tables`, `chart`, `pictures` and `commands`,
-            as `deepvideo-report` writes it to `report.json`; a picture's `file` is relative to the folder.
+        report: from `make_report`; a picture's `file` is relative to the folder.
         folder: where to.
 
     Returns:
@@ -37,7 +43,7 @@ def write_pages(report, folder):
     return paths
 
 
-def _environment():
+def _environment() -> "jinja2.Environment":
     try:
         import jinja2
     except ModuleNotFoundError:
@@ -54,17 +60,17 @@ def _environment():
     return environment
 
 
-def number(cell):
-    """The value of a cell as text, a dash where there is none."""
+def number(cell: Cell) -> str:
+    """Return the value of a cell as text, a dash if there is none."""
     return _format(cell, cell["value"])
 
 
-def paper_number(cell):
-    """The paper's value beside it as text."""
+def paper_number(cell: Cell) -> str:
+    """Return the paper's value of a cell as text."""
     return _format(cell, cell["paper"])
 
 
-def _format(cell, value):
+def _format(cell: Cell, value: float | None) -> str:
     if value is None:
         return "-"
     if cell.get("is_rate"):
@@ -74,31 +80,31 @@ def _format(cell, value):
     return f"{value:+.3f}" if cell.get("is_change") else f"{value:.3f}"
 
 
-def interval(cell):
-    """The 95% interval of a cell as text, empty where there is none."""
+def interval(cell: Cell) -> str:
+    """Return the 95% interval of a cell as text, empty if there is none."""
     if not cell["interval"]:
         return ""
     return " to ".join(_format(cell, end) for end in cell["interval"])
 
 
-def has_paper(table, column):
-    """Whether the paper has a value anywhere in a column."""
+def has_paper(table: Mapping[str, Any], column: int) -> bool:
+    """Return whether the paper has a value anywhere in a column."""
     cells = (row["cells"][column] for row in table["rows"])
     return any(isinstance(cell, dict) and cell["paper"] is not None for cell in cells)
 
 
-def markdown_cell(cell):
-    """A cell as Markdown: the value, its interval in brackets."""
+def markdown_cell(cell: Cell | str) -> str:
+    """Return a cell as Markdown: the value, its interval in brackets."""
     if isinstance(cell, str):
         return one_line(cell)
     ends = interval(cell)
     return number(cell) + (f" ({ends})" if ends else "")
 
 
-def one_line(text):
-    """A text that stays within its cell of a Markdown table, and is no HTML there."""
+def one_line(text: str) -> str:
+    """Return a text that stays within its cell of a Markdown table, with HTML escaped."""
     return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
-def _data_uri(path):
+def _data_uri(path: Path) -> str:
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

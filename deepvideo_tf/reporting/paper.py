@@ -1,4 +1,4 @@
-"""The numbers of the paper's tables, as they stand there; its percentages as parts of 1."""
+"""The numbers of the paper's tables; percentages as fractions of 1."""
 
 # Table 1, on 200,000 test videos of Sports-1M (section 4.1): clip Hit@1, video Hit@1, video Hit@5.
 TABLE_1 = {
@@ -14,7 +14,7 @@ TABLE_1 = {
 }
 AVERAGED = ("single_frame", "early_fusion", "late_fusion", "slow_fusion")  # of which the row "CNN average" is the mean
 
-# Table 2, the ends of it: what slow fusion's average precision has more than the single frame's.
+# Table 2, first and last row: the average precision of slow fusion minus the single frame's.
 TABLE_2_LARGEST_GAIN, TABLE_2_LARGEST_LOSS = ("juggling club", 0.12), ("short track motor racing", -0.07)
 
 # Table 3, accuracy on UCF-101, mean of three folds (section 4.2).

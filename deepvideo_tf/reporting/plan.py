@@ -1,21 +1,23 @@
-"""What a report has to run, and at which size that fits into the time one has."""
+"""The commands of a report, and the size of its models that fits into the available time."""
 
+import shlex
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepvideo_tf.config import FINETUNE_MODES, MODEL_CLIPS
-from deepvideo_tf.data.shards.manifest import read_manifest
+from deepvideo_tf.config import FINETUNE_MODES, MODEL_CLIPS, check_choice
+from deepvideo_tf.data.shards.manifest import Manifest, read_manifest
 from deepvideo_tf.errors import ConfigError
 from deepvideo_tf.reporting.paper import AVERAGED
-from deepvideo_tf.reporting.presets import NETWORKS
+from deepvideo_tf.reporting.presets import NETWORKS, Preset
+from deepvideo_tf.storage.paths import PathLike
 
 WIDTHS = (1.0, 0.5, 0.25, 0.125)
 BATCH_SIZE, TIMED_STEPS = 32, 4
 NUM_VIEWS = 4  # of deepvideo-evaluate, section 4.1
 MOTION_PASSES = 4  # the frames as they are, shuffled, reversed, frozen
-CACHED_EPOCHS = 2  # what the features of --finetune=top and top3 cost, 4 views forward only, in epochs of training
-# Measured on 2 cores, and no more than a guess elsewhere.
+CACHED_EPOCHS = 2  # cost of the features of --finetune=top and top3, 4 views forward only, in epochs of training
+# Measured on 2 cores; a guess elsewhere.
 COMMAND_S, SPEED_TABLE_S, HISTOGRAM_FRAMES_PER_S = 15, 60, 600
 PAPERS_FRAME_SIZE_PX = 200
 FRAME_PICTURES = ("predictions", "saliency", "views")  # those that show frames of the videos
@@ -32,8 +34,8 @@ class Plan:
     Args:
         width: scale of all filters and hidden units of the networks; 1 is the paper's.
         num_epochs: passes over the training shards.
-        budget_minutes: the time it was made for.
-        estimated_minutes: the time it was expected to take.
+        budget_minutes: the available time.
+        estimated_minutes: the time it is expected to take.
     """
 
     width: float
@@ -47,31 +49,38 @@ class Step:
     """A command of a report.
 
     Args:
-        name: what it is for.
+        name: its purpose.
         program: `deepvideo-...`.
         arguments: its flags.
-        makes: what is there when it is done.
+        makes: the file or folder that exists when it is done.
     """
 
     name: str
     program: str
-    arguments: tuple
+    arguments: tuple[str, ...]
     makes: Path
 
+    @property
+    def command(self) -> str:
+        """The command for a shell."""
+        return shlex.join([self.program, *self.arguments])
 
-def make_plan(preset, shards_dir, budget_minutes, *, left_s, width=None):
-    """Chooses width and epochs: the widest nets that can be trained in the time for as many epochs as the preset says.
 
-    Where even the narrowest cannot, the epochs are as many as fit, and at least one. A few training steps of slow
-    fusion, the slowest, are timed at each width; the other models are taken to be as much faster as they have fewer
-    multiply-adds. There is room for Table 3, whether or not there is a net to fine-tune yet.
+def make_plan(
+    preset: Preset, shards_dir: PathLike, budget_minutes: float, *, left_s: float, width: float | None = None
+) -> Plan:
+    """Choose width and epochs: the widest networks that can be trained in time for the preset's number of epochs.
+
+    If even the narrowest cannot, as many epochs as fit, at least one. A few training steps of slow fusion, the slowest,
+    are timed at each width; the other models are assumed to be faster in proportion to their multiply-adds. There is
+    time for Table 3, whether or not there is a network to fine-tune yet.
 
     Args:
-        preset: the `Preset`.
+        preset: the data set.
         shards_dir: the folder of its shards, of the first fold.
-        budget_minutes: the time for all of the report.
+        budget_minutes: the time for the whole report.
         left_s: seconds of it that are left for one fold.
-        width: the width that the nets must have; None to choose one.
+        width: the required width; None to choose one.
 
     Returns:
         A `Plan`.
@@ -83,27 +92,36 @@ def make_plan(preset, shards_dir, budget_minutes, *, left_s, width=None):
     runs = len(NETWORKS) + 2 + len(FINETUNE_MODES)
     fixed_s = frames / HISTOGRAM_FRAMES_PER_S + SPEED_TABLE_S + 2 * runs * COMMAND_S
     for candidate in WIDTHS if width is None else (width,):
-        epoch_s, judging_s = _seconds(train, test, candidate)
-        needed_s = fixed_s + preset.num_epochs * epoch_s + judging_s
+        epoch_s, evaluation_s = estimate_seconds(train, test, candidate)
+        needed_s = fixed_s + preset.num_epochs * epoch_s + evaluation_s
         if needed_s <= left_s:
             return Plan(candidate, preset.num_epochs, budget_minutes, needed_s / 60)
-    epochs = min(preset.num_epochs, max(1, int((left_s - fixed_s - judging_s) / epoch_s)))
-    return Plan(candidate, epochs, budget_minutes, (fixed_s + epochs * epoch_s + judging_s) / 60)
+    epochs = min(preset.num_epochs, max(1, int((left_s - fixed_s - evaluation_s) / epoch_s)))
+    return Plan(candidate, epochs, budget_minutes, (fixed_s + epochs * epoch_s + evaluation_s) / 60)
 
 
-def _histogram_flag(preset, name, default):
-    """What a preset says of the feature histograms, or what `deepvideo-train` takes of itself."""
+def _histogram_flag(preset: Preset, name: str, default: int) -> int:
+    """Return a preset's flag for the feature histograms, or the default of `deepvideo-train`."""
     flags = dict(flag.removeprefix("--").split("=") for flag in preset.flags_by_model.get("feature_histograms", ()))
     return int(flags.get(name, default))
 
 
-def _seconds(train, test, width):
-    """Seconds of an epoch of all networks together, and of everything that does not grow with the epochs."""
+def estimate_seconds(train: Manifest, test: Manifest, width: float) -> tuple[float, float]:
+    """Estimate the seconds of an epoch of all networks together, and of everything that does not grow with the epochs.
+
+    Args:
+        train: manifest of the training shards.
+        test: manifest of the test shards.
+        width: width of the networks.
+
+    Returns:
+        Both numbers of seconds.
+    """
     from deepvideo_tf.models.description import describe
     from deepvideo_tf.models.registry import build_model
     from deepvideo_tf.reporting.speed import TimedModel
 
-    def arguments(name):
+    def arguments(name: str) -> dict[str, float]:
         return {"width": width, "crop_size_px": crop_size_px(name, train.spec.frame_size_px)}
 
     classes = len(train.classes)
@@ -117,32 +135,32 @@ def _seconds(train, test, width):
         / slowest.multiply_adds
         for name in NETWORKS
     }
-    # Besides each net once, slow fusion is fine-tuned, all of it once and its top twice, and judged three times more.
+    # Besides each network once, slow fusion is fine-tuned, all of it once and its top twice, and evaluated three times.
     trained = sum(work.values()) + 1
-    judged = sum(work.values()) + (MOTION_PASSES - 1) + 3
+    evaluated = sum(work.values()) + (MOTION_PASSES - 1) + 3
     epoch_s = train.records * clip_s
-    return trained * epoch_s, judged * NUM_VIEWS * test.records * answer_s + 2 * CACHED_EPOCHS * epoch_s
+    return trained * epoch_s, evaluated * NUM_VIEWS * test.records * answer_s + 2 * CACHED_EPOCHS * epoch_s
 
 
-def crop_size_px(model, frame_size_px):
-    """What a model sees of stored frames: the paper's part of them, 170 or 178 of 200 px (section 3.3), and even.
+def crop_size_px(model: str, frame_size_px: int) -> int:
+    """Return the crop of stored frames that a model gets: the paper's fraction, 170 or 178 of 200 px (section 3.3).
 
     Args:
         model: the name of a model.
         frame_size_px: height and width of the stored frames.
 
     Returns:
-        Height and width of the crop.
+        Height and width of the crop, an even number.
     """
     paper_px = MODEL_CLIPS[model].crop_size_px if model in MODEL_CLIPS else MODEL_CLIPS["single_frame"].crop_size_px
     return min(frame_size_px, 2 * -(-paper_px * frame_size_px // (2 * PAPERS_FRAME_SIZE_PX)))
 
 
-def build_steps(preset, data_dir, shards_dir, fold):
-    """The commands that build the shards of a preset.
+def build_steps(preset: Preset, data_dir: PathLike | None, shards_dir: str | Path, fold: int) -> list[Step]:
+    """Return the commands that build the shards of a preset.
 
     Args:
-        preset: the `Preset`.
+        preset: the data set.
         data_dir: the folder of its data.
         shards_dir: the folder for the shards.
         fold: the number of the fold, from 1.
@@ -160,16 +178,25 @@ def build_steps(preset, data_dir, shards_dir, fold):
     return steps
 
 
-def run_steps(preset, plan, folder, shards_dir, *, groups_path=None, init_from=None, with_frames=True):
-    """The commands that train and evaluate everything the tables need, in their order.
+def run_steps(
+    preset: Preset,
+    plan: Plan,
+    folder: str | Path,
+    shards_dir: str | Path,
+    *,
+    groups_path: Path | None = None,
+    init_from: "TransferSource | None" = None,
+    with_frames: bool = True,
+) -> list[Step]:
+    """Return the commands that train and evaluate everything in the tables, in their order.
 
     Args:
-        preset: the `Preset`.
-        plan: the `Plan`.
+        preset: the data set.
+        plan: the size.
         folder: where the runs go, each to `runs/<name>`.
         shards_dir: the folder of shards.
         groups_path: a file of groups of classes, or None.
-        init_from: a `TransferSource`, or None to leave out Table 3.
+        init_from: the run to fine-tune, or None to leave out Table 3.
         with_frames: whether pictures may show frames of the videos.
 
     Returns:
@@ -178,10 +205,10 @@ def run_steps(preset, plan, folder, shards_dir, *, groups_path=None, init_from=N
     manifest = read_manifest(shards_dir, "train")
     runs = Path(folder) / "runs"
     groups = () if groups_path is None else (f"--groups={groups_path}",)
-    # A small data set has few steps: were they all warm-up, nothing would be learnt.
+    # A small data set has few steps: if all were warm-up, nothing would be learned.
     warmup_steps = min(preset.warmup_steps, plan.num_epochs * manifest.records // BATCH_SIZE // 10)
 
-    def train(name, model, *flags, width=plan.width):
+    def train(name: str, model: str, *flags: str, width: float = plan.width) -> Step:
         arguments = (
             f"--shards_dir={shards_dir}",
             f"--workdir={runs / name}",
@@ -196,7 +223,7 @@ def run_steps(preset, plan, folder, shards_dir, *, groups_path=None, init_from=N
         )
         return Step(f"{name}: training", "deepvideo-train", arguments, runs / name / "checkpoints")
 
-    def evaluate(name, *flags):
+    def evaluate(name: str, *flags: str) -> Step:
         pictures = [name for name in PICTURES.get(name, ()) if with_frames or name not in FRAME_PICTURES]
         arguments = (
             f"--workdir={runs / name}",
@@ -207,7 +234,7 @@ def run_steps(preset, plan, folder, shards_dir, *, groups_path=None, init_from=N
         )
         return Step(f"{name}: evaluation", "deepvideo-evaluate", arguments, runs / name / "evaluation-test.json")
 
-    def rate(model):
+    def rate(model: str) -> str:
         rates = preset.learning_rates
         return f"--learning_rate={rates.get(model, rates['single_frame'])}"
 
@@ -241,22 +268,22 @@ class TransferSource:
     width: float
 
 
-def transfer_runs(plan, init_from):
-    """The modes of Table 3 that need a run of their own: from scratch, Table 1 may have the very same one.
+def transfer_runs(plan: Plan, init_from: TransferSource) -> list[str]:
+    """Return the modes of Table 3 that need their own run: from scratch, Table 1 may have the same one.
 
     Args:
-        plan: the `Plan`.
-        init_from: the `TransferSource`.
+        plan: the size.
+        init_from: the run to fine-tune.
 
     Returns:
         List of `FINETUNE_MODES`.
     """
-    has_twin = init_from.model in NETWORKS and init_from.width == plan.width
+    has_twin = init_from.width == plan.width
     return [mode for mode in FINETUNE_MODES if not (mode == "scratch" and has_twin)]
 
 
-def read_transfer_source(workdir, frame_size_px):
-    """What a run is that is to be fine-tuned.
+def read_transfer_source(workdir: str | Path, frame_size_px: int) -> TransferSource:
+    """Read what a run is that will be fine-tuned.
 
     Args:
         workdir: the folder of a trained run.
@@ -267,14 +294,13 @@ def read_transfer_source(workdir, frame_size_px):
 
     Raises:
         ModelFileError: there is no trained run.
-        ConfigError: it is no network of the paper, or sees crops of another size.
+        ConfigError: it is not a network of the paper, or has crops of another size.
     """
     from deepvideo_tf.runs.checkpoints import find_checkpoint
     from deepvideo_tf.runs.state import read_description
 
     config = read_description(find_checkpoint(workdir, best=True)).config
-    if config.model not in NETWORKS:
-        raise ConfigError(f"{workdir}: expected a run of one of {', '.join(NETWORKS)}. Received: {config.model}")
+    check_choice(f"{workdir}: the run's model", config.model, NETWORKS)
     expected = crop_size_px(config.model, frame_size_px)
     if config.clip.crop_size_px != expected:
         raise ConfigError(

@@ -1,5 +1,6 @@
-"""What is special about each data set of a report: where its lists are, how its clips are cut, how nets are trained."""
+"""The data sets of a report: where their lists are, how clips are cut, how models are trained."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 NETWORKS = ("single_frame", "multires", "fovea", "context", "early_fusion", "late_fusion", "slow_fusion")
@@ -11,38 +12,40 @@ class Preset:
 
     Args:
         title: its name on the page.
-        about: a sentence or two on what the videos are, and that they are not the paper's where they are not.
-        builds: the flags of each `deepvideo-build-shards` that it takes. `{data}` stands for the folder of the data,
-            `{fold}` for the number of the fold.
-        shard_flags: more of them, for all splits.
+        about: a sentence or two on the videos, and whether they are the paper's.
+        builds: the flags of each `deepvideo-build-shards`; `{data}` is replaced by the folder of the data, `{fold}` by
+            the number of the fold.
+        shard_flags: further flags, for all splits.
         folds: 1, or the number of official folds over which results are averaged.
         train_flags: flags of `deepvideo-train` for all models.
-        warmup_steps: of the learning rate, at most; no more than a tenth of all steps.
-        flags_by_model: more of them for some models.
-        learning_rates: by model; where a model is not there, the single-frame net's.
-        transfer_rate: learning rate of a net that is fine-tuned (Table 3).
-        num_epochs: passes over the shards, if the time is enough for them.
-        groups: dict from groups of classes to class names (Table 4); None for UCF-101's, if the classes are such.
+        warmup_steps: the most warm-up steps of the learning rate; never more than a tenth of all steps.
+        flags_by_model: further flags for some models.
+        learning_rates: by model; the single-frame network's for models that are missing.
+        transfer_rate: learning rate for fine-tuning (Table 3).
+        num_epochs: passes over the shards, if there is time.
+        groups: lists of class names by group (Table 4); None for UCF-101's, if the classes are.
         is_synthetic: whether the videos are rendered by this package.
     """
 
     title: str
     about: str
-    builds: tuple = ()
-    shard_flags: tuple = ()
+    builds: tuple[tuple[str, ...], ...] = ()
+    shard_flags: tuple[str, ...] = ()
     folds: int = 1
-    train_flags: tuple = ("--optimizer=adamw", "--schedule=cosine")
+    train_flags: tuple[str, ...] = ("--optimizer=adamw", "--schedule=cosine")
     warmup_steps: int = 100
-    flags_by_model: dict = field(default_factory=dict)
-    learning_rates: dict = field(default_factory=lambda: {"feature_histograms": "1e-3", "single_frame": "4e-4"})
+    flags_by_model: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    learning_rates: dict[str, str] = field(
+        default_factory=lambda: {"feature_histograms": "1e-3", "single_frame": "4e-4"}
+    )
     transfer_rate: str = "4e-4"
     num_epochs: int = 20
-    groups: dict | None = None
+    groups: dict[str, list[str]] | None = None
     is_synthetic: bool = False
 
 
-def _lists(train, test):
-    """Flags for a training and a test list of `--format=list`."""
+def _lists(train: str, test: str) -> tuple[tuple[str, ...], ...]:
+    """Return the flags for a training and a test list of `--format=list`."""
     where = ["--format=list", "--classes={data}/classes.txt", "--video_root={data}/videos"]
     return tuple(
         (f"--split={split}", "--annotations={data}/" + name, *where)
@@ -97,7 +100,7 @@ UTD_DEPTH = Preset(
     },
     learning_rates={"feature_histograms": "3e-3", "single_frame": "8e-4"}
     | dict.fromkeys(("late_fusion", "slow_fusion"), "4e-4")
-    # At 4e-4 its training loss stays where it begins.
+    # At 4e-4 its training loss does not fall.
     | {"early_fusion": "2e-4"},
     groups={
         "one arm": [

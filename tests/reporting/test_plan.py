@@ -23,7 +23,7 @@ def test_crops_are_the_papers_part_of_the_frame():
 def paces(monkeypatch):
     """Seconds of an epoch by width, and of all else, in place of those that this machine takes."""
     epoch_s = {1.0: 1000.0, 0.5: 300.0, 0.25: 100.0, 0.125: 40.0}
-    monkeypatch.setattr(planning, "_seconds", lambda train, test, width: (epoch_s[width], 10.0))
+    monkeypatch.setattr(planning, "estimate_seconds", lambda train, test, width: (epoch_s[width], 10.0))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_the_baseline_cannot_be_fine_tuned(judged_shards, tmp_path):
         num_epochs=1,
     )
     dv.train(config, judged_shards, tmp_path / "run")
-    with pytest.raises(ConfigError, match="expected a run of one of .* feature_histograms"):
+    with pytest.raises(ConfigError, match="the run's model must be one of .* Received: 'feature_histograms'"):
         planning.read_transfer_source(tmp_path / "run", 36)
 
 

@@ -6,7 +6,9 @@ import pytest
 
 from deepvideo_tf.config import FINETUNE_MODES
 from deepvideo_tf.evaluation.class_groups import UCF101_GROUPS
-from deepvideo_tf.reporting.tables import make_findings, make_tables, over_folds
+from deepvideo_tf.reporting.findings import make_findings
+from deepvideo_tf.reporting.results import over_folds
+from deepvideo_tf.reporting.tables import make_tables
 from tests.support.reports import SPEED, against, evaluation, fold
 
 

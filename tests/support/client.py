@@ -22,6 +22,8 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
 JSON = {"Content-Type": "application/json"}
 NAME = "net"
 
+MAX_REQUEST_BYTES = 4 << 20
+
 
 def free_port():
     with socket.socket() as probe:
@@ -137,6 +139,12 @@ def raw_bytes(rows):
     if rows.dtype == np.uint8:
         return rows.tobytes()
     return b"".join(len(one).to_bytes(4, "little") + one for one in rows.ravel())
+
+
+def column(response, name):
+    """The values of an output in a response of the V2 protocol's JSON."""
+    (output,) = (output for output in response["outputs"] if output["name"] == name)
+    return np.reshape(output["data"], output["shape"])
 
 
 def outputs_of(response):

@@ -3,7 +3,8 @@
 from PIL import Image
 
 from deepvideo_tf.reporting import paper
-from deepvideo_tf.reporting.tables import make_findings, make_tables
+from deepvideo_tf.reporting.findings import make_findings
+from deepvideo_tf.reporting.tables import make_tables
 
 SPEED = {
     fusion: {

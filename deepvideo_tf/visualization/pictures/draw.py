@@ -83,17 +83,10 @@ def draw_pictures(
     source = Source(evaluation, shards_dir, groups, max_bad_fraction)
     index = []
     for name in names:
-        picture, file = import_module(PICTURES[name]).draw(source), f"{name}.png"
-        write_bytes_atomically(folder / file, to_png(picture.figure))
-        index.append(
-            {
-                "name": name,
-                "file": file,
-                "title": picture.title,
-                "caption": picture.caption,
-                "numbers": picture.numbers,
-            }
-        )
+        file = f"{name}.png"
+        figure, title, caption, numbers = import_module(PICTURES[name]).draw(source)
+        write_bytes_atomically(folder / file, to_png(figure))
+        index.append({"name": name, "file": file, "title": title, "caption": caption, "numbers": numbers})
     write_text_atomically(folder / INDEX_NAME, json.dumps(index, indent=1, ensure_ascii=False) + "\n")
     for name in set(PICTURES) - set(names):
         (folder / f"{name}.png").unlink(missing_ok=True)

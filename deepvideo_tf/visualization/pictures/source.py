@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,16 +25,8 @@ CANDIDATES = 400  # videos from the start of the shards: reading ends with the l
 SHOWN_VIDEOS = 8
 
 
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A drawn picture.
-
-    Args:
-        figure: the figure.
-        title: its title.
-        caption: what it shows, in a sentence with its numbers.
-        numbers: the numbers, ready for JSON.
-    """
+class Picture(NamedTuple):
+    """A drawn picture: what it shows in a sentence with its numbers, and these numbers, ready for JSON."""
 
     figure: Figure
     title: str
