@@ -4,6 +4,7 @@ import shlex
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deepvideo_tf.config import FINETUNE_MODES, MODEL_CLIPS, check_choice
 from deepvideo_tf.data.shards.manifest import Manifest, read_manifest
@@ -121,7 +122,7 @@ def estimate_seconds(train: Manifest, test: Manifest, width: float) -> tuple[flo
     from deepvideo_tf.models.registry import build_model
     from deepvideo_tf.reporting.speed import TimedModel
 
-    def arguments(name: str) -> dict[str, float]:
+    def arguments(name: str) -> dict[str, Any]:
         return {"width": width, "crop_size_px": crop_size_px(name, train.spec.frame_size_px)}
 
     classes = len(train.classes)
