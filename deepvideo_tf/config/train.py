@@ -24,15 +24,17 @@ class FinetuneMode:
     Args:
         takes_weights: whether the run takes the weights of `init_from`.
         trains_hidden: whether hidden dense layers are trained. Frozen ones run in inference mode, without dropout.
+        freezes: whether some layers keep their weights.
     """
 
     takes_weights: bool
     trains_hidden: bool
+    freezes: bool = False
 
 
 FINETUNE_MODES = {
-    "top": FinetuneMode(takes_weights=True, trains_hidden=False),
-    "top3": FinetuneMode(takes_weights=True, trains_hidden=True),
+    "top": FinetuneMode(takes_weights=True, trains_hidden=False, freezes=True),
+    "top3": FinetuneMode(takes_weights=True, trains_hidden=True, freezes=True),
     "all": FinetuneMode(takes_weights=True, trains_hidden=True),
     "scratch": FinetuneMode(takes_weights=False, trains_hidden=True),
 }

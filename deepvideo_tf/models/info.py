@@ -103,10 +103,10 @@ class ModelInfo:
             ConfigError: the model has no such group of layers.
         """
         check_choice("finetune", finetune, FINETUNE_MODES)
-        if finetune in ("all", "scratch"):
+        if not FINETUNE_MODES[finetune].freezes:
             return None
         if finetune not in self.groups:
-            modes = (*self.groups, "all", "scratch")
+            modes = (*self.groups, *(name for name, mode in FINETUNE_MODES.items() if not mode.freezes))
             on = f" on {self.tower}" if self.tower else ""
             raise ConfigError(f"finetune must be one of {', '.join(modes)} for {self.name}{on}. Received: {finetune!r}")
         return self.groups[finetune]

@@ -190,7 +190,7 @@ def _check_same(executor: Executor, shards: TrainingShards) -> None:
     differs = executor.agree(digest) != digest
     if executor.any_process(differs):
         raise ConfigError(
-            "all processes must have the same flags and shards" + (", this one has others" if differs else "")
+            f"all processes must have the same flags and shards{', this one has others' if differs else ''}"
         )
 
 

@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from deepvideo_tf.config import FEATURE_HISTOGRAMS, TrainConfig
+from deepvideo_tf.config import FEATURE_HISTOGRAMS, FINETUNE_MODES, TrainConfig
 
 if TYPE_CHECKING:
     from deepvideo_tf.training.sources.base import Source
@@ -19,7 +19,7 @@ def source_type(config: TrainConfig) -> "type[Source]":
     """Return the class of what a run is trained on."""
     if config.model == FEATURE_HISTOGRAMS:
         name = "histograms"
-    elif config.finetune in ("top", "top3") and config.cached_views > 0:
+    elif FINETUNE_MODES[config.finetune].freezes and config.cached_views > 0:
         name = "features"
     else:
         name = "clips"
