@@ -1,20 +1,11 @@
 """Which moments of a video, frames of a stored clip and views of a frame are used."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from deepvideo_tf.config import ClipSpec
 
 MAX_VIEWS = 5
-
-
-class ViewBox(NamedTuple):
-    """A square crop of a frame, optionally mirrored."""
-
-    top_px: int
-    left_px: int
-    mirrored: bool
+ViewBox = tuple[int, int, bool]  # a square crop of a frame: top_px, left_px, and whether it is mirrored
 
 
 def clip_starts_s(duration_s: float, *, clips: int, clip_frames: int, frame_rate_fps: float) -> list[float]:
@@ -46,15 +37,7 @@ def frame_times_s(start_s: float, *, clip_frames: int, frame_rate_fps: float) ->
 
 
 def middle_frames(stored_frames: int, clip: ClipSpec) -> slice:
-    """Return which frames of a stored clip make up the model's clip in its middle.
-
-    Args:
-        stored_frames: frames of the stored clip, at least `clip.span`.
-        clip: the model's clip.
-
-    Returns:
-        Slice of `clip.num_frames` frames.
-    """
+    """Return which frames of a stored clip, at least `clip.span` long, make up the model's clip in its middle."""
     start = (stored_frames - clip.span) // 2
     return slice(start, start + clip.span, clip.frame_stride)
 
@@ -75,36 +58,18 @@ def view_boxes(frame_size_px: int, crop_size_px: int, num_views: int, flip: bool
     """
     room_px = frame_size_px - crop_size_px
     corners = [(room_px // 2, room_px // 2), (0, 0), (room_px, room_px), (0, room_px), (room_px, 0)]
-    return [ViewBox(top, left, flip and number % 2 == 1) for number, (top, left) in enumerate(corners[:num_views])]
+    return [(top, left, flip and number % 2 == 1) for number, (top, left) in enumerate(corners[:num_views])]
 
 
 def view_of(frames: np.ndarray, box: ViewBox, size_px: int) -> np.ndarray:
-    """Cut one view out of frames.
-
-    Args:
-        frames: `[..., height, width, 3]`.
-        box: the view.
-        size_px: height and width of the view.
-
-    Returns:
-        `[..., size_px, size_px, 3]`, a view into `frames`.
-    """
+    """Cut a view `[..., size_px, size_px, 3]` out of frames `[..., height, width, 3]`; no pixels are copied."""
     top, left, mirrored = box
     view = frames[..., top : top + size_px, left : left + size_px, :]
     return view[..., ::-1, :] if mirrored else view
 
 
 def evaluation_views(frames: np.ndarray, clip: ClipSpec, num_views: int) -> np.ndarray:
-    """Cut a stored clip into the views that evaluation uses.
-
-    Args:
-        frames: `[stored frames, height, width, 3]`, square.
-        clip: the model's clip.
-        num_views: 1 to 5.
-
-    Returns:
-        `[view, time, height, width, 3]`.
-    """
+    """Cut a stored clip, `[frame, size, size, 3]`, into evaluation's views, `[view, time, height, width, 3]`."""
     chosen = frames[middle_frames(len(frames), clip)]
     boxes = view_boxes(frames.shape[1], clip.crop_size_px, num_views, clip.flip)
     return np.stack([view_of(chosen, box, clip.crop_size_px) for box in boxes])

@@ -1,7 +1,6 @@
 """Classify many videos, on all cores or on a cluster: a file of predictions for each part of their list.
 
-The unit of work is one such file: `predict_shard` classifies its videos and writes the file by one rename. A file under
-its final name is complete; the manifest is written when all of them are.
+The unit of work is one such file, written by one rename: under its final name it is complete. The manifest comes last.
 """
 
 import contextlib

@@ -75,7 +75,7 @@ class ServedModel(kserve.Model):
             ModelFileError: no version can be loaded.
         """
         self._seen, self._problems = self._look(), []
-        for folder in reversed(self._folders()):
+        for folder in reversed(self._versions()):
             found = folder, _files_of(folder)
             try:
                 if found != self._loaded:
@@ -112,12 +112,12 @@ class ServedModel(kserve.Model):
                     logger.error("%s; version %s goes on answering", error, self.version.number)
             before = now
 
-    def _folders(self) -> list[Path]:
-        return [folder for folder in version_folders(self._export_dir) if isinstance(folder, Path)]
+    def _versions(self) -> list[Path]:
+        return [Path(str(folder)) for folder in version_folders(self._export_dir)]  # the folder is on the disk
 
     def _look(self) -> list[tuple[Path, Files]] | None:
         try:
-            return [(folder, _files_of(folder)) for folder in self._folders()]
+            return [(folder, _files_of(folder)) for folder in self._versions()]
         except OSError:  # it was deleted meanwhile
             return None
 

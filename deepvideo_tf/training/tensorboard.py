@@ -144,10 +144,11 @@ class TensorBoard:
                 confusion, self._card.classes, title=f"Confusion {moment}: a clip of each of {len(scores)}"
             ),
         }
-        return {
-            name: (plots.to_png(figure), *map(int, figure.canvas.get_width_height()))
-            for name, figure in figures.items()
-        }
+        found = {}
+        for name, figure in figures.items():
+            width_px, height_px = map(int, figure.canvas.get_width_height())
+            found[name] = plots.to_png(figure), width_px, height_px
+        return found
 
     def _pictured_predictions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return frames, uint8 `[shown video, height, width, 3]`, truth and probabilities, `[video, class]`."""

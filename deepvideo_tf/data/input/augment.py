@@ -1,4 +1,4 @@
-"""Random changes to training clips, each a function of a seed and the same for all frames of a clip."""
+"""Random changes to training clips, each a function of a seed, int64 `[2]`, and the same for all frames of a clip."""
 
 from dataclasses import dataclass
 
@@ -33,17 +33,10 @@ class Augmentation:
 def random_frames(seed: tf.Tensor, stored_frames: int, clip: ClipSpec, time_jitter: float) -> tf.Tensor:
     """Draw where a model's clip begins within a stored clip, and how fast its motion is.
 
-    Differs from the paper, which has no time jitter.
+    The distance of the frames is the clip's stride times a draw from 1 - `time_jitter` to 1 + `time_jitter`, or to what
+    the stored clip has room for. Differs from the paper, which has no time jitter.
 
-    Args:
-        seed: int64 `[2]`.
-        stored_frames: frames of the stored clip, at least `clip.span`.
-        clip: the model's clip.
-        time_jitter: the distance of the frames is the clip's stride times a draw from 1 - `time_jitter` to
-            1 + `time_jitter`, or to what the stored clip has room for.
-
-    Returns:
-        Numbers of the frames, int32 `[num_frames]`, ascending.
+    Returns the numbers of the frames, int32 `[num_frames]`, ascending.
     """
     if not time_jitter:
         room = stored_frames - clip.span + 1
@@ -61,13 +54,7 @@ def random_frames(seed: tf.Tensor, stored_frames: int, clip: ClipSpec, time_jitt
 def random_view(seed: tf.Tensor, frame_size_px: int, clip: ClipSpec) -> tf.Tensor:
     """Draw a crop, mirrored with probability 0.5 if the clip allows it (section 3.3).
 
-    Args:
-        seed: int64 `[2]`.
-        frame_size_px: height and width of the stored frame.
-        clip: the model's clip.
-
-    Returns:
-        int32 `[3]`: top_px, left_px, and 1 if mirrored.
+    Returns int32 `[3]`: top_px, left_px, and 1 if mirrored.
     """
     corner = tf.random.stateless_uniform(
         [2], tf.random.fold_in(seed, 0), maxval=frame_size_px - clip.crop_size_px + 1, dtype=tf.int32
@@ -77,17 +64,10 @@ def random_view(seed: tf.Tensor, frame_size_px: int, clip: ClipSpec) -> tf.Tenso
 
 
 def jitter_colors(seed: tf.Tensor, pixels: tf.Tensor, strength: float) -> tf.Tensor:
-    """Change saturation, contrast and brightness, by the same factors for all frames of a clip.
+    """Change saturation, contrast and brightness of a clip by factors drawn from 1 - strength to 1 + strength.
 
-    Differs from the paper, which does not do this: on a small data set a model memorizes the colors of the videos.
-
-    Args:
-        seed: int64 `[2]`.
-        pixels: uint8 `[time, height, width, 3]`.
-        strength: each factor is drawn from 1 - strength to 1 + strength.
-
-    Returns:
-        uint8, same shape.
+    All frames, uint8 `[time, height, width, 3]`, get the same factors. Differs from the paper, which does not do this:
+    on a small data set a model memorizes the colors of the videos.
     """
     saturation, contrast, brightness = tf.unstack(
         tf.random.stateless_uniform([3], seed, minval=1 - strength, maxval=1 + strength)
@@ -103,16 +83,8 @@ def jitter_colors(seed: tf.Tensor, pixels: tf.Tensor, strength: float) -> tf.Ten
 def mix_up(seed: tf.Tensor, clips: tf.Tensor, targets: tf.Tensor, alpha: float) -> tuple[tf.Tensor, tf.Tensor]:
     """Mix each clip of a batch with the one at the mirrored position, and their targets in the same proportion.
 
-    Differs from the paper, which does not do this.
-
-    Args:
-        seed: int64 `[2]`.
-        clips: uint8 `[batch, time, height, width, 3]`.
-        targets: float32 `[batch, class]`.
-        alpha: the proportion is drawn from Beta(alpha, alpha) for each clip.
-
-    Returns:
-        Clips and targets, same shapes and dtypes.
+    The proportion is drawn from Beta(alpha, alpha) for each clip. Differs from the paper, which does not do this. Clips
+    are uint8 `[batch, time, height, width, 3]`, targets float32 `[batch, class]`, before and after.
     """
     draws = tf.random.stateless_gamma([2, tf.shape(clips)[0]], seed, alpha)
     part = draws[0] / tf.maximum(draws[0] + draws[1], 1e-12)

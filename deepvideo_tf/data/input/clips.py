@@ -28,15 +28,9 @@ class ClipDecoder:
     def training_clip(
         self, record: tf.Tensor, seed: tf.Tensor, augmentation: augment.Augmentation
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Decode random frames and a random view of a record.
+        """Decode random frames and a random view of a record; all draws are functions of the seed, int64 `[2]`.
 
-        Args:
-            record: string scalar.
-            seed: int64 `[2]`; all draws are functions of it.
-            augmentation: how far frame distances and colors are changed.
-
-        Returns:
-            Clip, uint8 `[time, height, width, 3]`, and target, float32 `[class]`.
+        Returns a clip, uint8 `[time, height, width, 3]`, and its target, float32 `[class]`.
         """
         parsed = records.parse_record(record)
         spec = self.manifest.spec
@@ -50,14 +44,9 @@ class ClipDecoder:
         return pixels, self.target(parsed)
 
     def evaluation_clip(self, record: tf.Tensor, num_views: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Decode several views of the frames in the middle of a record.
+        """Decode 1 to 5 views of the frames in the middle of a record.
 
-        Args:
-            record: string scalar.
-            num_views: 1 to 5.
-
-        Returns:
-            Views, uint8 `[view, time, height, width, 3]`, target, float32 `[class]`, and video id, string.
+        Returns the views, uint8 `[view, time, height, width, 3]`, the target, float32 `[class]`, and the video id.
         """
         parsed = records.parse_record(record)
         spec = self.manifest.spec

@@ -87,7 +87,8 @@ def make_dataset(
     if not training:
         shards = manifest.shards[number::workers]
         reader = RecordReader(replace(manifest, shards=shards), shards_dir, max_bad_fraction)
-        batches = _middle_batches(reader, decoder, batch_size)
+        clips = _evaluation_clips(to_dataset(lambda: reader.in_order(replace_damaged=True)), decoder, num_views=1)
+        batches = clips.map(lambda views, target, video_id: (views[0], target)).batch(batch_size)
         return _with_length(batches, reader.num_records, batch_size).prefetch(2)
     check_int("first_step", first_step, 0, -(-(manifest.records // workers) // batch_size) - 1)
     reader = RecordReader(manifest, shards_dir, max_bad_fraction)
@@ -126,20 +127,9 @@ def training_batches(
     first_step: tf.Tensor,
     worker: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
-    """Decode, augment and batch the records of a training epoch.
+    """Decode, augment and batch (position in the epoch, record) pairs, from the batch number `first_step` on.
 
-    Args:
-        encoded: dataset of (position in the epoch, record).
-        decoder: what to decode.
-        augmentation: what to change.
-        batch_size: clips per batch.
-        seed: seed of the augmentation.
-        epoch: int64 scalar, number of the epoch.
-        first_step: int64 scalar, number of the first batch.
-        worker: (number, how many); workers augment clips at the same position differently.
-
-    Returns:
-        Dataset of clips and targets, as from `make_dataset`.
+    Returns a dataset of clips and targets, as `make_dataset` does. Workers augment differently at the same position.
     """
     number, workers = worker
     seeds = tf.random.fold_in(tf.constant([seed, 0], tf.int64), epoch)
@@ -192,12 +182,6 @@ def make_evaluation_dataset(
     reader = RecordReader(manifest, shards_dir, max_bad_fraction)
     encoded = to_dataset(lambda: reader.in_order(replace_damaged=False))
     return _evaluation_clips(encoded, ClipDecoder(manifest, clip), num_views).batch(batch_size).prefetch(2)
-
-
-def _middle_batches(reader: RecordReader, decoder: ClipDecoder, batch_size: int) -> tf.data.Dataset:
-    encoded = to_dataset(lambda: reader.in_order(replace_damaged=True))
-    clips = _evaluation_clips(encoded, decoder, num_views=1)
-    return clips.map(lambda views, target, video_id: (views[0], target)).batch(batch_size)
 
 
 def _evaluation_clips(encoded: tf.data.Dataset, decoder: ClipDecoder, num_views: int) -> tf.data.Dataset:

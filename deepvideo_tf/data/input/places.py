@@ -41,16 +41,7 @@ class TrainingPlaces:
         self._offsets: dict[str, array.array[int]] = {}
 
     def batches(self, epoch: int, first_step: int, batch_size: int) -> Iterator[list[tuple[str, int]]]:
-        """Yield the steps of an epoch.
-
-        Args:
-            epoch: number of the epoch.
-            first_step: number of batches to skip.
-            batch_size: clips per batch; the last batch may be smaller.
-
-        Yields:
-            (path, offset in bytes) of each clip of the batch.
-        """
+        """Yield the (path, offset in bytes) of the clips of each step from `first_step` on; the last may have fewer."""
         places = self._reader.shuffled_items(self._places_in, self._seed, epoch)
         places = itertools.islice(places, first_step * batch_size, None)
         while batch := list(itertools.islice(places, batch_size)):
