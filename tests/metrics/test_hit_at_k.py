@@ -3,7 +3,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import coverage_error
@@ -49,6 +49,7 @@ def test_hits_agree_with_scikit_learn(case):
     np.testing.assert_array_equal(hits_at_k(is_true, scores, k), hits)
 
 
+@settings(deadline=None)
 @given(cases())
 def test_keras_agrees_with_numpy(case):
     is_true, scores, k = case
@@ -87,6 +88,7 @@ def test_registered_metrics_have_the_names_of_the_registry():
 
 
 @pytest.mark.parametrize("metric", training_metrics(), ids=METRICS)
+@settings(deadline=None)
 @given(case=cases())
 def test_registered_metrics_are_the_same_in_keras_and_numpy(metric, case):
     is_true, scores, _ = case

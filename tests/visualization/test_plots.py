@@ -213,10 +213,10 @@ def test_a_notebook_shows_a_figure_without_pyplot():
 
 
 def test_without_matplotlib_one_line_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "deepvideo_tf.visualization.plots")
+    monkeypatch.delattr(deepvideo_tf, "plots")
     monkeypatch.delattr(deepvideo_tf.visualization, "plots")
-    monkeypatch.delattr(deepvideo_tf, "plots", raising=False)
+    monkeypatch.delitem(sys.modules, "deepvideo_tf.visualization.plots")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(DeepVideoError, match=r"pictures need the extra: pip install 'deepvideo-tf\[plots\]'"):
         _ = deepvideo_tf.plots
 
