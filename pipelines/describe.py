@@ -97,7 +97,7 @@ def _print_side_by_side(size, models):
         ],
     )
     _print_table(
-        f"Millions of multiply-adds a clip; the last column is the full-frame net's total divided by this net's; {size}",
+        f"Millions of multiply-adds a clip; the last column is the full-frame total divided by it; {size}",
         ("model", *columns, "total", "ratio"),
         [
             (
