@@ -1,4 +1,4 @@
-"""Tells what a model gives and costs, layer by layer; or all models side by side.
+"""Describes a model: outputs, parameters and multiply-adds of every layer; or all models side by side.
 
 deepvideo-describe                                     all models at the paper's size
 deepvideo-describe --model=slow_fusion --width=0.25    one model, every layer
@@ -12,7 +12,7 @@ from deepvideo_tf.errors import ConfigError
 
 _CONFIG = cli.ConfigFlags(
     TrainConfig,
-    only=("model", "width"),
+    only=("model", "tower", "width"),
     changes={"model": {"default": None, "enum_values": MODEL_NAMES, "help": "Name of the model; by default all."}},
 )
 _MODEL = _CONFIG["model"]
@@ -73,7 +73,7 @@ def _print_layers(title, layers):
 
 
 def _print_side_by_side(size, models):
-    """A row for each model, a column for each layer with weights; the two streams' layers in one column."""
+    """Print a row for each model, a column for each layer with weights; the two streams' layers share a column."""
     rows = {name: _by_column(layers) for name, layers in models.items()}
     columns = list(rows["single_frame"])
     _print_table(
@@ -97,7 +97,7 @@ def _print_side_by_side(size, models):
         ],
     )
     _print_table(
-        f"Millions of multiply-adds a clip; the last column is the full-frame net's total through this net's; {size}",
+        f"Millions of multiply-adds a clip; the last column is the full-frame total divided by it; {size}",
         ("model", *columns, "total", "ratio"),
         [
             (
@@ -121,7 +121,7 @@ def _by_column(layers):
 
 
 def _full_frame(name):
-    """The full-frame net of the same fusion."""
+    """Return the full-frame network of the same fusion."""
     return name if name in FUSIONS else name.partition("_")[2] or "single_frame"
 
 

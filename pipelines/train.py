@@ -26,9 +26,9 @@ import sys
 from absl import flags
 
 from deepvideo_tf import cli
-from deepvideo_tf.config import MODELS, STRATEGIES, ClipSpec, HistogramConfig, ProcessSpec, TrainConfig
+from deepvideo_tf.config import MODELS, ClipSpec, HistogramConfig, ProcessSpec, TrainConfig
 from deepvideo_tf.errors import ConfigError, DeepVideoError
-from deepvideo_tf.training.executors import restarts
+from deepvideo_tf.training.executors import STRATEGIES, restarts
 
 _SHARDS_DIR = flags.DEFINE_string("shards_dir", None, "Required. Folder of the shards.", required=True)
 _WORKDIR = flags.DEFINE_string(

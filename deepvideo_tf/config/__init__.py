@@ -8,7 +8,7 @@ Imports neither TensorFlow nor Keras, so that programs start fast.
 from deepvideo_tf.config.card import CARD_NAME, ModelCard
 from deepvideo_tf.config.checks import check_choice, check_int, check_number
 from deepvideo_tf.config.clip import ClipSpec
-from deepvideo_tf.config.distribution import STRATEGIES, ProcessSpec
+from deepvideo_tf.config.distribution import ProcessSpec
 from deepvideo_tf.config.histograms import HistogramConfig
 from deepvideo_tf.config.json import from_json, to_json
 from deepvideo_tf.config.limits import DecodeLimits

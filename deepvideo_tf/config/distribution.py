@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 from deepvideo_tf.errors import ConfigError
 
-STRATEGIES = ("mirrored", "downpour")  # where steps are computed; not part of a run's configuration
-
 
 @dataclass(frozen=True)
 class ProcessSpec:

@@ -96,17 +96,7 @@ def check_shapes(card: ModelCard, clip_shape: Sequence[Any], output_shape: Seque
 
 
 def check_hash(model_path: PathLike, path: PathLike, expected: str | None, count: int = -1) -> None:
-    """Refuse a file whose content is not what was written: its reader may crash on anything else.
-
-    Args:
-        model_path: the model, for the message.
-        path: the file.
-        expected: the SHA-256 of its first bytes, hexadecimal.
-        count: how many bytes these are; -1 for all.
-
-    Raises:
-        ModelFileError: the hash differs.
-    """
+    """Raise ModelFileError unless a file's first `count` bytes (-1: all) have this SHA-256: readers crash on others."""
     path = to_path(path)
     with path.open("rb") as file:
         if hashlib.sha256(file.read(count)).hexdigest() != expected:

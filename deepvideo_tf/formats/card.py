@@ -24,17 +24,7 @@ PAPER = "Karpathy et al., Large-scale Video Classification with Convolutional Ne
 
 
 def exportable_run(workdir: PathLike) -> Run:
-    """Load a run that is to be exported.
-
-    Args:
-        workdir: the run's folder.
-
-    Returns:
-        `Run`.
-
-    Raises:
-        ModelFileError: it cannot be loaded, or its model cannot be exported.
-    """
+    """Load a run that is to be exported; raise ModelFileError if its model cannot be."""
     run = load_run(workdir)
     obstacle = model_info(run.card.model).export_obstacle
     if obstacle is not None:

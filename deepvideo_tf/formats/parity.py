@@ -87,17 +87,7 @@ def check_parity(
 
 
 def parity_clips(shards_dir: PathLike, split: str, card: ModelCard, max_clips: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read evenly spaced clips.
-
-    Args:
-        shards_dir: the folder of shards.
-        split: the split.
-        card: the model's card.
-        max_clips: how many clips, at most.
-
-    Returns:
-        Clips, uint8 `[clip, time, height, width, 3]`, and targets, float32 `[clip, class]`.
-    """
+    """Return evenly spaced clips, uint8 `[clip, time, height, width, 3]`, and targets, float32 `[clip, class]`."""
     dataset = make_dataset(shards_dir, split, card.clip, batch_size=1)
     count = int(dataset.cardinality())
     wanted = set(np.linspace(0, count - 1, min(count, max_clips)).round().astype(int))
@@ -147,16 +137,7 @@ def _size_bytes(path: PathLike, checkpoint: AnyPath) -> int:
 
 
 def compare(probabilities: np.ndarray, expected: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """Compare a model's probabilities with the run's and with the labels.
-
-    Args:
-        probabilities: float32 `[clip, class]`.
-        expected: the run's, of the same shape.
-        targets: float32 `[clip, class]`, above 0 for the labels.
-
-    Returns:
-        Dict of `max_difference`, `mean_difference`, `top1_agreement` and `hit_at_1`.
-    """
+    """Compare probabilities, `[clip, class]`, with the run's and with the labels."""
     difference = np.abs(probabilities - expected)
     top = probabilities.argmax(axis=1)
     return {

@@ -111,21 +111,7 @@ def _ranges(flatbuffer: bytes, clips: np.ndarray) -> Any:
 
 
 def calibration_clips(workdir: PathLike, card: ModelCard, shards_dir: PathLike, count: int) -> np.ndarray:
-    """Return clips as training sees them.
-
-    Args:
-        workdir: the run's folder, for messages.
-        card: the model's card.
-        shards_dir: the folder of shards.
-        count: how many clips, at most.
-
-    Returns:
-        uint8 `[clip, time, height, width, 3]`.
-
-    Raises:
-        ShardError: the shards are missing or damaged, or have other classes.
-        ModelFileError: they were made with other settings.
-    """
+    """Return at most `count` clips as training sees them, uint8 `[clip, time, height, width, 3]`."""
     check_card(workdir, card, shards_dir, read_manifest(shards_dir, "train"))
     batches = make_dataset(shards_dir, "train", card.clip, batch_size=BATCH_CLIPS, training=True)
     steps = min(-(-count // BATCH_CLIPS), int(batches.cardinality()))

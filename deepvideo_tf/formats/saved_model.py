@@ -90,17 +90,7 @@ def exported_from(version_dir: PathLike) -> str | None:
 
 
 def read_saved_model_card(version_dir: PathLike) -> tuple[ModelCard, dict[str, Any]]:
-    """Read the card of a SavedModel without loading it.
-
-    Args:
-        version_dir: the version folder.
-
-    Returns:
-        `ModelCard`, and a dict of the rest of the card.
-
-    Raises:
-        ModelFileError: there is none, or it cannot be read.
-    """
+    """Return the card of a version folder, and a dict of the rest of it, without loading the model."""
     path = to_path(version_dir) / EXTRA_ASSETS / CARD_NAME
     if not path.is_file():
         raise ModelFileError(

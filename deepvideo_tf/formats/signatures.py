@@ -21,14 +21,7 @@ WARMUP_NAME = "tf_serving_warmup_requests"  # TensorFlow Serving sends itself th
 
 
 def write_saved_model(run: Run, path: Path, precision: str, name: str) -> None:
-    """Write a SavedModel into an empty folder.
-
-    Args:
-        run: the trained run.
-        path: the folder.
-        precision: one of `saved_model.PRECISIONS`.
-        name: the model's name for TensorFlow Serving.
-    """
+    """Write a SavedModel into an empty folder; `name` is what TensorFlow Serving calls it."""
     model = with_probabilities(run, run.model if precision == "float32" else _in_bfloat16(run.model))
     served = tf.Module()
     served.model = model

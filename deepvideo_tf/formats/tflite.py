@@ -127,4 +127,4 @@ def _load(path: AnyPath, num_threads: int) -> Predictor:
     return Predictor(card, about, answer)
 
 
-FORMAT = Format("TFLite", "a .tflite file", find_file(SUFFIX), _load, export_tflite, float32_tolerance=1e-4)
+FORMAT = Format("TFLite", "a .tflite", find_file(SUFFIX), _load, export_tflite, float32_tolerance=1e-4)

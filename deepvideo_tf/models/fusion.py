@@ -1,6 +1,6 @@
 """The four ways of fusing time over one full-frame tower (section 3.1, Figure 1)."""
 
-from typing import Protocol
+from collections.abc import Callable
 
 import keras
 
@@ -8,23 +8,6 @@ from deepvideo_tf.config import FUSION_CLIPS
 from deepvideo_tf.models.heads import Rates
 from deepvideo_tf.models.network import network
 from deepvideo_tf.models.registry import DEFAULT_TOWER
-
-
-class FusionBuilder(Protocol):
-    """A function that builds a full-frame network; `single_frame` describes its arguments."""
-
-    def __call__(
-        self,
-        num_classes: int,
-        *,
-        num_frames: int = ...,
-        crop_size_px: int = ...,
-        width: float = ...,
-        dropout: Rates = ...,
-        lrn_beta: float = ...,
-        tower: str = ...,
-    ) -> keras.Model: ...
-
 
 _DOC = """{summary}
 
@@ -47,7 +30,7 @@ _DOC = """{summary}
     """
 
 
-def _full_frame(fusion: str, summary: str, frames: str, parameters: str) -> FusionBuilder:
+def _full_frame(fusion: str, summary: str, frames: str, parameters: str) -> Callable[..., keras.Model]:
     paper = FUSION_CLIPS[fusion]
 
     def build(

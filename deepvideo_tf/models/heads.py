@@ -37,14 +37,7 @@ class Head:
 
 
 def dropout_pair(dropout: Rates) -> tuple[float, float]:
-    """Return the dropout rates after the first and the second hidden dense layer.
-
-    Args:
-        dropout: one rate for both, or a pair.
-
-    Returns:
-        The pair.
-    """
+    """Return the dropout rates after the first and the second hidden dense layer."""
     if isinstance(dropout, (tuple, list)) and len(dropout) == 2:
         first, second = dropout
         return first, second

@@ -18,19 +18,6 @@ if TYPE_CHECKING:
 FULL_FRAME = "frame"  # the stream of a model with one tower over whole frames
 
 
-def clips_themselves(model: keras.Model) -> Inputs:
-    """The `ModelInfo.inputs` of a model that takes clips.
-
-    Args:
-        model: the model.
-
-    Returns:
-        The identity.
-    """
-    del model
-    return lambda clips: clips
-
-
 @dataclass(frozen=True)
 class LayerGroup:
     """The layers that a fine-tuning mode trains (section 4.2).
@@ -88,7 +75,7 @@ class ModelInfo:
     low_rank_convs: tuple[str, ...] = ()
     float32_layers: tuple[str, ...] = ()
     export_obstacle: str | None = None
-    inputs: Callable[[keras.Model], Inputs] = clips_themselves
+    inputs: Callable[[keras.Model], Inputs] = lambda model: lambda clips: clips
 
     @property
     def features(self) -> str:

@@ -32,18 +32,7 @@ FRAMES = "frames"
 
 
 def fusion_windows(fusion: str, num_frames: int) -> Windows:
-    """Return the windows in time of each stage of a tower.
-
-    Args:
-        fusion: `single_frame`, `early_fusion`, `late_fusion` or `slow_fusion`.
-        num_frames: frames of the model's clip.
-
-    Returns:
-        Three (size, stride) pairs.
-
-    Raises:
-        ConfigError: this fusion cannot take so many frames.
-    """
+    """Return the windows of each stage; raise ConfigError if the fusion cannot take so many frames."""
     if fusion == "single_frame" and num_frames != 1:
         raise ConfigError(f"num_frames must be 1 for single_frame. Received: {num_frames!r}")
     if num_frames < MIN_FRAMES[fusion]:
@@ -68,27 +57,7 @@ def network(
     lrn_beta: float = 0.5,
     tower: str = DEFAULT_TOWER,
 ) -> keras.Model:
-    """Build a network.
-
-    Args:
-        fusion: `single_frame`, `early_fusion`, `late_fusion` or `slow_fusion`.
-        streams: those of `STREAMS` that the model has, each with a tower of its own; none for one tower over whole
-            frames.
-        num_classes: number of logits.
-        num_frames: frames of the clip; None for what the model takes in the paper.
-        crop_size_px: height and width of the clip; None for what the model takes in the paper.
-        width: scale of all filters and hidden units, above 0 and below 8; 1 is the paper's.
-        dropout: rate after each hidden dense layer, at least 0 and below 1; or a pair, of the first and the second.
-        lrn_beta: exponent of local response normalization, above 0 and below 8.
-        tower: one of `TOWERS`.
-
-    Returns:
-        A `keras.Model` from `clip`, uint8 `[batch, time, height, width, 3]`, raw pixels 0 to 255, to logits, float32
-        `[batch, num_classes]`.
-
-    Raises:
-        ConfigError: (a ValueError) an argument is outside its range.
-    """
+    """Build a network; `streams` is empty for one tower over whole frames. `multires` describes the other arguments."""
     check_choice("fusion", fusion, FUSIONS)
     parts = load_tower(tower)
     paper = MODEL_CLIPS[multires_name(fusion) if streams else fusion]

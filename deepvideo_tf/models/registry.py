@@ -40,15 +40,7 @@ _MODELS: dict[str, RegisteredModel] = {}
 
 
 def register_model(name: str, info: Callable[[str], ModelInfo]) -> Callable[[Builder], Builder]:
-    """Register the builder that it decorates.
-
-    Args:
-        name: name of the model, a key of `MODEL_MODULES`.
-        info: from the name of a tower to its `ModelInfo`; a model without towers ignores the name.
-
-    Returns:
-        Decorator.
-    """
+    """Register the builder that it decorates; `info` is `RegisteredModel.info`."""
 
     def register(build: Builder) -> Builder:
         _MODELS[name] = RegisteredModel(build, info)
@@ -90,33 +82,13 @@ def build_model(name: str, num_classes: int, **arguments: Any) -> keras.Model:
 
 
 def model_info(name: str, tower: str = DEFAULT_TOWER) -> ModelInfo:
-    """Return what a model says about itself, without building it.
-
-    Args:
-        name: name of a model.
-        tower: name of its tower, one of `TOWERS`.
-
-    Returns:
-        `ModelInfo`.
-
-    Raises:
-        ConfigError: no such model or tower.
-        ModelFileError: the packages that the model needs are missing.
-    """
+    """Return what a model says about itself, without building it. Errors are as of `build_model`."""
     check_choice("model", name, MODEL_MODULES)
     return _registered(name).info(tower)
 
 
 def full_name(name: str, tower: str) -> str:
-    """Return the name of a built model, `keras.Model.name`, which clones and saved models keep.
-
-    Args:
-        name: name of the model.
-        tower: name of its tower.
-
-    Returns:
-        The model's name, followed by that of its tower unless it is the default one.
-    """
+    """Return `keras.Model.name` of a built model, from which `info_of` finds its name and tower."""
     return name if tower == DEFAULT_TOWER else f"{name}-{tower}"
 
 

@@ -8,15 +8,7 @@ Frames = list[keras.KerasTensor]
 
 
 def fovea_views(frames: Frames, crop_size_px: int) -> Frames:
-    """Crop the center of each frame: half the height and width, rounded up.
-
-    Args:
-        frames: float `[batch, height, width, 3]` each.
-        crop_size_px: their height and width.
-
-    Returns:
-        The views, in the frames' own resolution.
-    """
+    """Crop the center of each frame: half the height and width, rounded up, in full resolution."""
     size_px = (crop_size_px + 1) // 2
     before_px = (crop_size_px - size_px) // 2
     after_px = crop_size_px - size_px - before_px
@@ -26,15 +18,7 @@ def fovea_views(frames: Frames, crop_size_px: int) -> Frames:
 
 
 def context_views(frames: Frames, crop_size_px: int) -> Frames:
-    """Average every 2 x 2 pixels of each frame, and what is left at an odd edge.
-
-    Args:
-        frames: float `[batch, height, width, 3]` each.
-        crop_size_px: their height and width.
-
-    Returns:
-        The whole frames at half resolution.
-    """
+    """Shrink each frame: every 2 x 2 pixels averaged, and what is left at an odd edge."""
     del crop_size_px
     shrink = keras.layers.AveragePooling2D(2, padding="same", data_format=DATA_FORMAT, name="context")
     return [shrink(frame) for frame in frames]

@@ -20,11 +20,11 @@ SPEED_BATCH_SIZE, SPEED_ROUNDS = 8, 5
 
 
 class TimedModel:
-    """A model that is ready to be timed, one training step and one batch of predictions at a time.
+    """A model that is ready to be timed, one training step and one predicted batch at a time.
 
     Args:
         name: one of `MODEL_NAMES`.
-        batch_size: clips a step; 32 in the paper (section 3.3).
+        batch_size: clips per step; 32 in the paper (section 3.3).
         num_classes: number of logits; 487 in Sports-1M.
         policy: Keras's precision policy.
         **model_arguments: of `build_model`; by default the paper's size.
@@ -39,31 +39,31 @@ class TimedModel:
         policy: str = "float32",
         **model_arguments: Any,
     ) -> None:
+        loss = keras.losses.SparseCategoricalCrossentropy(True)
         with dtype_policy(policy):
             self.model = build_model(name, num_classes, **model_arguments)
-            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
             self.model.compile(keras.optimizers.SGD(1e-4, momentum=0.9), loss)
         shape = (batch_size, *self.model.input_shape[1:])
         self.clips = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
         self.labels = np.arange(batch_size) % num_classes
         layers = describe(self.model)
+        first_convs = info_of(self.model).first_convs.values()
         self.multiply_adds = sum(layer.multiply_adds for layer in layers)
-        # Two operations a multiply-add; a training step takes twice more, for the gradients of weights and of inputs,
-        # but for the pixels, which need none.
+        # Two operations per multiply-add; a training step takes twice as many more, for the gradients of weights and of
+        # inputs, except for the pixels, which need none.
         self.answer_ops = 2 * self.multiply_adds
-        first = info_of(self.model).first_convs.values()
-        self.train_ops = 3 * self.answer_ops - 2 * sum(layer.multiply_adds for layer in layers if layer.name in first)
-        self.train_s: list[float] = []
-        self.answer_s: list[float] = []
+        self.train_ops = 3 * self.answer_ops - 2 * sum(x.multiply_adds for x in layers if x.name in first_convs)
+        self.forget()
 
     def step(self) -> None:
-        """Time one training step and one batch of predictions."""
+        """Time one training step and one predicted batch."""
         self.train_s.append(seconds_of(lambda: self.model.train_on_batch(self.clips, self.labels)))
         self.answer_s.append(seconds_of(lambda: self.model.predict_on_batch(self.clips)))
 
     def forget(self) -> None:
         """Forget the times so far: the first ones include tracing and compiling."""
-        self.train_s, self.answer_s = [], []
+        self.train_s: list[float] = []
+        self.answer_s: list[float] = []
 
     def clips_per_s(self) -> tuple[float, float]:
         """Return clips per second of training and of inference, medians over the steps."""
@@ -77,8 +77,8 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def measure_speed(on_round: Callable[[], object] | None = None) -> dict[str, Any]:
-    """Measure what two resolutions gain, at the paper's size, beside the full frame (section 3.2).
+def measure_speed(on_round: Callable[[], None] | None = None) -> dict[str, Any]:
+    """Measure what two resolutions gain, at the paper's size, compared to the full frame (section 3.2).
 
     Args:
         on_round: called after each round, for a progress bar.
@@ -86,9 +86,9 @@ def measure_speed(on_round: Callable[[], object] | None = None) -> dict[str, Any
     Returns:
         Dict, ready for JSON: by fusion, `full_frame` and `multires`, each with `training` and `inference` in clips/s;
         and `speed_up`, the median over the rounds of how many times as fast the two streams are, with its least and
-        greatest, likewise for both.
+        greatest, also for both.
     """
-    measured: dict[str, Any] = {}
+    measured: dict[str, dict[str, Any]] = {}
     for fusion in SPEED_FUSIONS:
         sides = {side: TimedModel(name, SPEED_BATCH_SIZE) for side, name in _sides(fusion).items()}
         for number in range(1 + SPEED_ROUNDS):

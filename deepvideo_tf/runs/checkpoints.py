@@ -107,6 +107,9 @@ def find_checkpoint(workdir: PathLike, *, best: bool) -> AnyPath:
         best: whether to prefer the best by validation, as for evaluation and serving, to the newest, as for resuming.
             If there is none of one kind, the other is used.
 
+    Returns:
+        The file.
+
     Raises:
         ModelFileError: there is none, or they are all damaged.
     """

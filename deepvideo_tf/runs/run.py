@@ -42,6 +42,9 @@ def load_run(workdir: PathLike) -> Run:
     Args:
         workdir: the run's folder.
 
+    Returns:
+        The run, its model in float32.
+
     Raises:
         ModelFileError: there is no checkpoint, or all are damaged.
     """
@@ -62,6 +65,9 @@ def build_untrained(config: TrainConfig, num_classes: int) -> keras.Model:
     Args:
         config: the run's.
         num_classes: number of logits.
+
+    Returns:
+        The model, with random weights.
 
     Raises:
         ConfigError: an argument is outside its range.

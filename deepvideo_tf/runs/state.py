@@ -121,6 +121,9 @@ def read_description(path: AnyPath) -> Description:
     Args:
         path: of a checkpoint.
 
+    Returns:
+        What the checkpoint says about its run.
+
     Raises:
         ModelFileError: it is damaged or not one of this package's.
     """

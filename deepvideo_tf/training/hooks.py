@@ -62,6 +62,9 @@ def non_finite_error(
         progress: before the step.
         loss: of the step.
         names: of the batch's clips.
+
+    Returns:
+        The error, to be raised.
     """
     data = {"step": progress.total_steps + 1, "epoch": progress.epoch, "loss": str(loss), "clips": names}
     path = workdir / (f"{process}-{NON_FINITE_NAME}" if process else NON_FINITE_NAME)

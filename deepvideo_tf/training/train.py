@@ -138,6 +138,9 @@ def is_finished(workdir: Any, config: TrainConfig) -> bool:
         workdir: the run's folder.
         config: its configuration.
 
+    Returns:
+        Whether no step is left.
+
     Raises:
         ModelFileError: there are checkpoints, and all are damaged.
     """

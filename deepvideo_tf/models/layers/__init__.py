@@ -18,15 +18,7 @@ HIDDEN_INITIALIZER = "glorot_uniform"
 
 
 def scaled(count: int, width: float) -> int:
-    """Return the number of filters or units at a scale.
-
-    Args:
-        count: their number at scale 1.
-        width: the scale.
-
-    Returns:
-        int, at least 1.
-    """
+    """Return the number of filters or units at a scale, at least 1."""
     return max(1, round(count * width))
 
 

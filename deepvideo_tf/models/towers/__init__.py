@@ -59,30 +59,13 @@ class Tower:
 
 
 def load_tower(name: str) -> Tower:
-    """Return a tower by its name.
-
-    Args:
-        name: one of `TOWERS`.
-
-    Returns:
-        `Tower`.
-
-    Raises:
-        ConfigError: there is no such tower.
-    """
+    """Return a tower by its name; raise ConfigError if there is none."""
     check_choice("tower", name, TOWERS)
     return importlib.import_module(TOWERS[name]).TOWER
 
 
 def chain(layers: Sequence[keras.layers.Layer]) -> Stage:
-    """Make a stage of layers that are applied one after the other.
-
-    Args:
-        layers: the layers.
-
-    Returns:
-        Function from columns to columns.
-    """
+    """Make a stage of layers that are applied one after the other."""
 
     def stage(columns: Columns) -> Columns:
         for layer in layers:

@@ -16,18 +16,7 @@ FILTERS = (96, 256, 384, 384, 256)  # conv1 ... conv5
 
 
 def stages(prefix: str, *, width: float, lrn_beta: float, is_stream: bool) -> list[Stage]:
-    """Build the tower's layers.
-
-    Args:
-        prefix: put before the name of every layer.
-        width: scale of the numbers of filters; 1 is the paper's.
-        lrn_beta: exponent of the normalization.
-        is_stream: whether it sees half of the height and width: the last pool is then left out (section 3.2).
-
-    Returns:
-        Three functions from columns to columns, float `[batch, height, width, channel]`; the last one's are
-        `[batch, 7, 7, 256]` at the paper's sizes.
-    """
+    """Build the layers, as `Tower.stages`. A stream has no last pool (section 3.2)."""
 
     def conv(number: int, size: int, stride: int = 1, padding: str = "same") -> keras.layers.Layer:
         return keras.layers.Conv2D(

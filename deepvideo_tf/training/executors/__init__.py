@@ -22,6 +22,9 @@ def make_executor(strategy: str | None) -> "Executor":
     Args:
         strategy: one of `STRATEGIES`; None for this process alone or, within `processes.joined`, with the others.
 
+    Returns:
+        The executor.
+
     Raises:
         ConfigError: there is no such strategy.
     """

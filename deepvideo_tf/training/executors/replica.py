@@ -96,6 +96,9 @@ class Replica:
         Args:
             result: what `step` returned, summed over all shares.
             clips: number of clips in the batch.
+
+        Returns:
+            Sums by the names of metrics.
         """
         names = [metric.name for metric in self._metrics]
         return {"loss": float(result["loss"]) * clips} | {name: float(result[name]) for name in names}

@@ -32,6 +32,9 @@ def optimizer_of(
     Args:
         config: the run's.
         sgd: class of the optimizer `sgd`.
+
+    Returns:
+        A Keras optimizer.
     """
     common = {
         "name": config.optimizer,  # Keras's own names are numbered, and would make equal checkpoints differ

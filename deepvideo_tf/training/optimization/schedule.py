@@ -18,6 +18,9 @@ def learning_rate_at(config: TrainConfig, step: int, num_steps: int, lowered: in
         step: number of the step, from 0.
         num_steps: steps of the whole run.
         lowered: how many times the plateau schedule has lowered the rate.
+
+    Returns:
+        The rate, above 0.
     """
     rate = config.learning_rate
     if config.schedule == "plateau":
@@ -37,6 +40,9 @@ def after_epoch(progress: Progress, config: TrainConfig, logs: Mapping[str, floa
         progress: with all steps of the epoch done.
         config: the run's.
         logs: the epoch's `loss` and, if there is validation, `val_loss` and `val_hit_at_1`.
+
+    Returns:
+        The new progress; and whether the epoch was the best so far.
     """
     reached = (logs["val_hit_at_1"], -logs["val_loss"]) if "val_loss" in logs else (0.0, -logs["loss"])
     is_best = progress.best is None or reached > progress.best

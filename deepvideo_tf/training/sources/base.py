@@ -94,6 +94,12 @@ class Source(Protocol):
     """What is trained on.
 
     A source is made, its `model` is compiled, its weights are loaded or initialized, and only then it is prepared.
+
+    Args:
+        shards: what it is trained on.
+        workdir: the run's folder.
+        share: index of this process, and the number of processes that train together.
+        num_devices: number of this process's devices.
     """
 
     reads_clips: bool  # rather than what is computed from them first
@@ -104,12 +110,7 @@ class Source(Protocol):
     model: keras.Model  # the part whose weights are stepped
     steps_per_epoch: int
 
-    def __init__(self, shards: TrainingShards, workdir: AnyPath, share: tuple[int, int], num_devices: int):
-        """Build the model.
-
-        `share` is the index of this process and the number of processes that train together, `num_devices` the number
-        of its devices.
-        """
+    def __init__(self, shards: TrainingShards, workdir: AnyPath, share: tuple[int, int], num_devices: int) -> None: ...
 
     @classmethod
     def check_folders(cls, shards_dir: Any, workdir: Any) -> None:
@@ -138,11 +139,14 @@ class Source(Protocol):
 
 
 def clip_weights(targets: tf.Tensor, class_weights: np.ndarray) -> tf.Tensor:
-    """Return how much each clip counts, float32 `[clip]`.
+    """Return how much each clip counts.
 
     Args:
         targets: float32 `[clip, class]`.
         class_weights: float `[class]`.
+
+    Returns:
+        The weights, float32 `[clip]`.
     """
     return tf.linalg.matvec(targets, tf.cast(class_weights, tf.float32)) / tf.reduce_sum(targets, axis=1)
 

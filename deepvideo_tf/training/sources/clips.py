@@ -1,4 +1,4 @@
-"""Training on the clips in the shards, augmented anew in every epoch."""
+"""Training on the clips in the shards, augmented differently in every epoch."""
 
 import logging
 import math
