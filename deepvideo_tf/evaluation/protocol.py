@@ -88,7 +88,7 @@ def evaluate(
         ConfigError: an argument is outside its range.
     """
     manifest = read_manifest(shards_dir, split)
-    ks = _checked_ks(ks, len(manifest.classes))
+    ks = checked_ks(ks, len(manifest.classes))
     if groups is None:
         groups = ucf101_groups(manifest.classes) or {}
     else:
@@ -123,7 +123,8 @@ def evaluate(
     return result
 
 
-def _checked_ks(ks: Sequence[int] | None, num_classes: int) -> list[int]:
+def checked_ks(ks: Sequence[int] | None, num_classes: int) -> list[int]:
+    """Return the k of Hit@k, by default the paper's 1 and 5; raise ConfigError for others than 1 to `num_classes`."""
     if ks is None:
         return [1] + [5] * (num_classes > 5)
     if not isinstance(ks, (list, tuple)) or not ks:
