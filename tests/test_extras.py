@@ -29,7 +29,7 @@ spec = dv.ShardSpec(clips_per_video=1, frame_size_px=32)
 dv.build_shards(dv.read_folder(root), f"{output}/shards", spec=spec, num_shards=2)
 clip = dv.ClipSpec(crop_size_px=32)
 config = dv.TrainConfig(model="single_frame", clip=clip, width=0.05, num_epochs=1, global_batch_size=8)
-dv.train(config, f"{output}/shards", f"{output}/run")
+dv.train_and_export(config, f"{output}/shards", f"{output}/run")
 videos = [video.path for video in dv.read_folder(root).videos]
 dv.predict_many(f"{output}/run", root, videos, f"{output}/predictions", num_shards=2)
 assert tried <= BY_KERAS, tried

@@ -4,8 +4,6 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-import filelock
-
 from deepvideo_tf.storage.buckets import RemotePath
 from deepvideo_tf.storage.paths import AnyPath
 
@@ -26,6 +24,8 @@ def locked(path: AnyPath, busy: Exception | None = None) -> Iterator[None]:
     if isinstance(path, RemotePath):
         yield
         return
+    import filelock  # late: predicting with TFLite files does without it
+
     lock = filelock.FileLock(path)
     try:
         lock.acquire(timeout=0)

@@ -36,5 +36,5 @@ def histogram_run(histogram_shards, histogram_config, tmp_path_factory):
     import deepvideo_tf as dv
 
     workdir = tmp_path_factory.mktemp("runs") / "histograms"
-    assert dv.train(histogram_config, histogram_shards, workdir, checkpoint_minutes=0) is None
+    assert dv.train_and_export(histogram_config, histogram_shards, workdir, checkpoint_minutes=0) is None
     return workdir

@@ -51,7 +51,7 @@ def test_it_goes_on_at_the_exact_step(histogram_run, histogram_shards, histogram
 
 def test_a_finished_run_is_left_as_it_is(histogram_run, histogram_shards, histogram_config):
     before = checkpoint_names(histogram_run)
-    assert dv.train(histogram_config, histogram_shards, histogram_run) is None
+    assert dv.train_and_export(histogram_config, histogram_shards, histogram_run) is None
     assert checkpoint_names(histogram_run) == before
     assert not (histogram_run / "saved_model").exists()
 

@@ -125,7 +125,7 @@ def test_arguments_out_of_range(tflite, videos, tmp_path, arguments):
 )
 def test_a_list_of_videos_is_checked(tmp_path, lines, words):
     (tmp_path / "list").write_text(lines)
-    with pytest.raises(AnnotationError, match=words or "expected a line for each video"):
+    with pytest.raises(AnnotationError, match=words or "expected one path per line"):
         read_video_paths(tmp_path, tmp_path / "list")
 
 

@@ -20,7 +20,7 @@ def test_evaluating_an_average_against_another_run(run_program, small_run, small
         "--groups=groups.json", "--motion", "--pictures=all", cwd=tmp_path,
     )  # fmt: skip
     output = succeeded(result)
-    assert "a/scores-test.npz: not a whole file of scores: File is not a zip file; computed anew" in result.stderr
+    assert "a/scores-test.npz: not a whole file of scores: File is not a zip file; computed again" in result.stderr
     assert "the average of a, b\n" in output
     assert re.search(r"video Hit@2 +[\d.]+  [\d.]+ to [\d.]+  0.500\n", output)
     assert re.search(r"[\d.]+ mAP of sideways\n", output)
@@ -62,7 +62,7 @@ def test_mistakes_of_evaluation_get_one_line(run_program, small_run, small_shard
     before = sorted(tmp_path.rglob("*"))
     for arguments, words in (
         (["--split=validation"], ["expected shards of the split 'validation', found test, train"]),
-        (["--groups=groups.json"], ["groups.json: the group 'none' names 'swimming'", "none of the 4 classes"]),
+        (["--groups=groups.json"], ["groups.json: the group 'none' names 'swimming'", "not one of the 4 classes"]),
         (["--k=5"], ["k must be a whole number from 1 to the 4 classes. Received: 5"]),
         (["--shards_dir=others"], ["run: cannot be used with others, which has other classes (5, not 4;"]),
     ):
