@@ -193,7 +193,7 @@ def test_bfloat16_is_half_the_size_and_nearly_the_same(small_run, exported, clip
 
 def test_an_export_that_waits_and_is_stopped_harms_nobody(small_run, tmp_path, monkeypatch):
     """The one at work has the lock; the other one's end must not remove what it writes."""
-    begun, go_on, written = threading.Event(), threading.Event(), signatures.write_saved_model
+    begun, go_on, written = threading.Event(), threading.Event(), signatures_module.write_saved_model
 
     def slow(*arguments):
         written(*arguments)

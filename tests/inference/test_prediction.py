@@ -58,7 +58,7 @@ def test_views_are_those_of_evaluation(models, small_shards):
 
 
 def test_problems_are_named(models, video, tmp_path):
-    with pytest.raises(ModelFileError, match="a .tflite file or an .onnx file, found none of them"):
+    with pytest.raises(ModelFileError, match="a .tflite or an .onnx file, found none of them"):
         dv.predict_video(tmp_path / "nowhere", video)
     with pytest.raises(BadVideoError, match="no such file"):
         dv.predict_video(models["run"], tmp_path / "nothing.mp4")

@@ -63,7 +63,7 @@ def test_mistakes_of_evaluation_get_one_line(run_program, small_run, small_shard
     for arguments, words in (
         (["--split=validation"], ["expected shards of the split 'validation', found test, train"]),
         (["--groups=groups.json"], ["groups.json: the group 'none' names 'swimming'", "not one of the 4 classes"]),
-        (["--k=5"], ["k must be a whole number from 1 to the 4 classes. Received: 5"]),
+        (["--k=5"], ["k must be an integer from 1 to the 4 classes. Received: 5"]),
         (["--shards_dir=others"], ["run: cannot be used with others, which has other classes (5, not 4;"]),
     ):
         arguments = ["--workdir=run", f"--shards_dir={small_shards}", *arguments]
