@@ -8,7 +8,6 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
@@ -145,16 +144,13 @@ class ProcessesExecutor(LocalExecutor):
         return self._of_first([content])[0].tobytes().rstrip(b"\0").decode()
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
         distribution = keras.distribution.distribution()
         keras.distribution.set_distribution(None)
         try:
             yield
         finally:
             keras.distribution.set_distribution(distribution)
-
-    def alone(self) -> AbstractContextManager[None]:
-        return self._alone()
 
     def initialize(self, model: keras.Model, function: Callable[[keras.Model], None]) -> None:
         weights = model.get_weights()
